@@ -1,0 +1,33 @@
+"""What is stored: collections, documents, and the parts to declare document models of one's own."""
+
+from pgcorpus.models.base import SCHEMA, Base
+from pgcorpus.models.collection import Collection
+from pgcorpus.models.document import (
+    DIMENSIONS,
+    Document,
+    DocumentMixin,
+    content_hash,
+    document_table_args,
+    vector_column,
+)
+from pgcorpus.models.index import hnsw_index, ivfflat_index
+from pgcorpus.models.metric import Metric, parse_metric
+from pgcorpus.models.vector import Vector, VectorMapped
+
+__all__ = [
+    "DIMENSIONS",
+    "SCHEMA",
+    "Base",
+    "Collection",
+    "Document",
+    "DocumentMixin",
+    "Metric",
+    "Vector",
+    "VectorMapped",
+    "content_hash",
+    "document_table_args",
+    "hnsw_index",
+    "ivfflat_index",
+    "parse_metric",
+    "vector_column",
+]

@@ -1,0 +1,159 @@
+"""What a source's new version changes in the database: a pure comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from pgcorpus.errors import DocumentError
+from pgcorpus.models import content_hash
+from pgcorpus.repositories.positions import assign_positions
+from pgcorpus.repositories.values import json_problem, text_problem
+from pgcorpus.vectors import Array
+
+# A btree entry holds about 2,700 bytes (PostgreSQL documentation, "B-Tree Indexes"); source and key are indexed.
+MAX_NAME_BYTES = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A document to be.
+
+    Attributes:
+        key: Its name in the collection.
+        content: The text.
+        meta: A JSON object.
+        embedding: Shape (dimensions,); None where the stored one of the same content is to be kept.
+        language: Full-text language.
+    """
+
+    key: str
+    content: str
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    embedding: Array | None = field(default=None, compare=False)
+    language: str = "english"
+
+
+class Stored(NamedTuple):
+    """What the database has of a document, as far as a comparison needs it."""
+
+    source: str
+    key: str
+    content_hash: bytes | None
+    position: int | None
+    meta: dict[str, Any]
+    embedded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """How many documents a write added, updated, left as they were, and deleted."""
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+
+    def __add__(self, other: SyncReport) -> SyncReport:
+        return SyncReport(
+            self.added + other.added,
+            self.updated + other.updated,
+            self.unchanged + other.unchanged,
+            self.deleted + other.deleted,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The writes that bring one source to its new version.
+
+    Attributes:
+        inserts: New documents with their positions.
+        rewrites: Documents whose content changed.
+        touches: Documents whose metadata or position changed.
+        deletes: Keys of documents that vanished.
+        unchanged: How many are as they were.
+    """
+
+    inserts: list[tuple[Draft, int]]
+    rewrites: list[tuple[Draft, int]]
+    touches: list[tuple[Draft, int]]
+    deletes: list[str]
+    unchanged: int
+
+    @property
+    def report(self) -> SyncReport:
+        """The counts."""
+        updated = len(self.rewrites) + len(self.touches)
+        return SyncReport(len(self.inserts), updated, self.unchanged, len(self.deletes))
+
+    def needing_embedding(self) -> list[Draft]:
+        """Return the drafts whose embedding is not in the database yet."""
+        return [draft for draft, _ in [*self.inserts, *self.rewrites]]
+
+
+def compare(drafts: Sequence[Draft], stored: Iterable[Stored]) -> Changes:
+    """Return what has to be written for a source to become these drafts, in this order.
+
+    Raises:
+        DocumentError: Two drafts have one key, or a draft cannot be stored; the message names the position.
+    """
+    check_drafts(drafts)
+    present = {row.key: row for row in stored}
+    positions = assign_positions([row.position if (row := present.get(d.key)) else None for d in drafts])
+    changes = Changes([], [], [], sorted(present.keys() - {draft.key for draft in drafts}), 0)
+    unchanged = 0
+    for draft, position in zip(drafts, positions, strict=True):
+        target = _kind_of_change(draft, position, present.get(draft.key), changes)
+        if target is None:
+            unchanged += 1
+        else:
+            target.append((draft, position))
+    return Changes(changes.inserts, changes.rewrites, changes.touches, changes.deletes, unchanged)
+
+
+def _kind_of_change(
+    draft: Draft, position: int, row: Stored | None, changes: Changes
+) -> list[tuple[Draft, int]] | None:
+    if row is None:
+        return changes.inserts
+    if row.content_hash != content_hash(draft.content) or not row.embedded:
+        return changes.rewrites
+    return None if (row.position, row.meta) == (position, dict(draft.meta)) else changes.touches
+
+
+def check_drafts(drafts: Sequence[Draft]) -> None:
+    """Pass if every draft can be stored.
+
+    Raises:
+        DocumentError: A draft has no content, text or metadata that PostgreSQL cannot hold, a name that is too
+            long, or the key of another; the message names its position.
+    """
+    seen: dict[str, int] = {}
+    for position, draft in enumerate(drafts):
+        _check_text(draft.content, f"document {position}: the content")
+        check_name(draft.key, f"document {position}: the key")
+        if problem := json_problem(draft.meta, f"document {position}: metadata"):
+            raise DocumentError(problem)
+        if draft.key in seen:
+            raise DocumentError(f"document {position}: the key {draft.key!r} is that of document {seen[draft.key]} too")
+        seen[draft.key] = position
+
+
+def check_name(name: str, what: str) -> None:
+    """Pass if a source's or document's name can be stored and indexed.
+
+    Raises:
+        DocumentError: It is empty, too long, or holds what PostgreSQL's text cannot.
+    """
+    _check_text(name, what)
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise DocumentError(f"{what} is longer than {MAX_NAME_BYTES:,} bytes")
+
+
+def _check_text(text: str, what: str) -> None:
+    if not text:
+        raise DocumentError(f"{what} is empty")
+    if problem := text_problem(text):
+        raise DocumentError(f"{what} {problem}")

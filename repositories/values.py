@@ -1,0 +1,76 @@
+"""What PostgreSQL's text and JSONB can hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+MAX_DEPTH = 32
+
+
+def text_problem(text: str) -> str | None:
+    """Return why PostgreSQL cannot hold a text, or None."""
+    if "\0" in text:
+        return "holds a null character, which PostgreSQL's text cannot"
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        return "holds a lone surrogate, which is not a character"
+    return None
+
+
+def json_problem(value: Any, place: str, depth: int = 0) -> str | None:
+    """Return where and why JSONB cannot hold a value, or None.
+
+    Args:
+        value: Anything that came out of ``json.loads``, or tuples for lists.
+        place: What the value is called in the answer.
+        depth: Levels above it; deeper than 32 is a problem.
+    """
+    if depth > MAX_DEPTH:
+        return f"{place}: deeper than {MAX_DEPTH} levels"
+    match value:
+        case None | bool() | int():
+            return None
+        case float():
+            return None if math.isfinite(value) else f"{place}: {value} is not a JSON number"
+        case str():
+            problem = text_problem(value)
+            return f"{place}: the text {problem}" if problem else None
+        case list() | tuple():
+            return _first_problem({f"{place}[{i}]": item for i, item in enumerate(value)}, depth)
+        case Mapping():
+            return _key_problem(value, place) or _first_problem(
+                {f"{place}.{key}": item for key, item in value.items()}, depth
+            )
+        case _:
+            return f"{place}: {kind(value)} has no place in JSON"
+
+
+def _first_problem(items: Mapping[str, Any], depth: int) -> str | None:
+    return next((problem for place, item in items.items() if (problem := json_problem(item, place, depth + 1))), None)
+
+
+def _key_problem(value: Mapping[Any, Any], place: str) -> str | None:
+    for key in value:
+        if not isinstance(key, str):
+            return f"{place}: the key {key!r} is not text"
+        if problem := text_problem(key):
+            return f"{place}: a key {problem}"
+    return None
+
+
+def kind(value: Any) -> str:
+    """Name a value's type as a user of JSON would."""
+    return _KINDS.get(type(value), type(value).__name__)
+
+
+_KINDS: dict[type, str] = {
+    type(None): "null",
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    tuple: "a list",
+    dict: "an object",
+}

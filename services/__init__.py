@@ -1,0 +1,1 @@
+"""What an app calls: sources, chunks, embeddings, ingest."""

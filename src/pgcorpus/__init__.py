@@ -1,0 +1,1 @@
+"""Documents and their embeddings in PostgreSQL: models, migrations, repositories and services on pgvector."""

@@ -1,0 +1,101 @@
+"""``pgcorpus demo``: the main job, end to end, on text that every machine has."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import click
+from rich.text import Text
+from sqlalchemy import Engine
+
+from pgcorpus import schema
+from pgcorpus.cli.ingest import print_report, progress_bar
+from pgcorpus.cli.output import results
+from pgcorpus.cli.search import print_hits
+from pgcorpus.cli.stdlib_docs import stdlib_sources
+from pgcorpus.config import load_settings
+from pgcorpus.database import session_factory
+from pgcorpus.repositories import DocumentRepository
+from pgcorpus.services.embedding import Embedder, LocalEmbedder, pad
+from pgcorpus.services.ingest import Ingestor
+from pgcorpus.target import embedded_server, open_database
+
+COLLECTION = "demo"
+
+
+class Question(NamedTuple):
+    """A question of the demo."""
+
+    text: str
+    where: dict[str, Any] | None = None
+
+
+QUESTIONS = (
+    Question("How do I parse a date from an ISO 8601 string?"),
+    Question("How do I compute the median of a list of numbers?"),
+    Question("How do I copy a whole directory tree?", {"meta.kind": "function"}),
+    Question("How do I insert an item and keep the list sorted?"),
+)
+
+NEXT = f"""\
+Next:
+  pgcorpus search "your question" -c {COLLECTION} -e local
+  pgcorpus ingest README.md docs/ -c mine        your own files (OpenAI if OPENAI_API_KEY is set)
+  pgcorpus db psql                               look at the tables; `pgcorpus db reset` deletes it all
+"""
+
+
+@click.command()
+def demo() -> None:
+    """Index the documentation of Python's standard library and ask it four questions.
+
+    It needs no server and no key: a private PostgreSQL is started and the embedder is local.
+    """
+    embedder = LocalEmbedder()
+    with _timed("start PostgreSQL"):
+        server = embedded_server(load_settings())
+        server.start()
+    try:
+        with open_database(server.url) as engine:
+            with _timed("migrate the schema"):
+                schema.upgrade(engine)
+            _index(engine, embedder)
+            for question in QUESTIONS:
+                _ask(engine, embedder, question)
+    finally:
+        server.stop()
+    results().print(NEXT, markup=False)
+
+
+def _index(engine: Engine, embedder: Embedder) -> None:
+    started = time.perf_counter()
+    sources = stdlib_sources()
+    with progress_bar(sum(source.size for source in sources)) as progress:
+        report = Ingestor(engine, embedder, COLLECTION, progress=progress).ingest(sources)
+    print_report(report, COLLECTION, time.perf_counter() - started, as_json=False)
+    parts = ", ".join(f"{part} {seconds:.1f} s" for part, seconds in report.seconds.items())
+    results().print(f"  of that: {parts}", style="dim")
+
+
+def _ask(engine: Engine, embedder: Embedder, question: Question) -> None:
+    started = time.perf_counter()
+    vector = pad(embedder.embed([question.text]))[0]
+    embedded = time.perf_counter()
+    with session_factory(engine)() as session:
+        repository = DocumentRepository(session, COLLECTION, embedding_model=embedder.model)
+        hits = repository.search(vector, 3, where=question.where)
+    searched = time.perf_counter()
+    condition = f"   where {question.where}" if question.where else ""
+    times = f"   embed {1000 * (embedded - started):.1f} ms, search {1000 * (searched - embedded):.1f} ms"
+    results().print(Text.assemble("\n", (question.text, "bold"), (condition, "cyan"), (times, "dim")))
+    print_hits(hits)
+
+
+@contextmanager
+def _timed(step: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    results().print(f"{step}: {time.perf_counter() - started:.1f} s")

@@ -1,0 +1,107 @@
+"""``pgcorpus ingest``."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import click
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
+
+from pgcorpus.cli import options
+from pgcorpus.cli.output import messages, note, print_json, results
+from pgcorpus.config import load_settings
+from pgcorpus.errors import SourceError
+from pgcorpus.services.embedding import choose_embedder
+from pgcorpus.services.formats import FORMATS
+from pgcorpus.services.ingest import Ingestor, IngestReport, Progress, Stage
+from pgcorpus.services.sources import SourceSet, find_sources
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@options.collection
+@options.tenant
+@options.embedder
+@click.option("--source", "stdin_name", default="stdin", show_default=True, help="The source's name for '-'.")
+@click.option("--format", "stdin_format", type=click.Choice(FORMATS), help="What '-' holds. [default: text]")
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar and no notes.")
+@options.as_json
+@options.database_url
+def ingest(
+    paths: tuple[str, ...],
+    collection: str,
+    tenant: str,
+    embedder: str | None,
+    stdin_name: str,
+    stdin_format: str | None,
+    quiet: bool,
+    as_json: bool,
+    database_url: str | None,
+) -> None:
+    """Store files and folders as documents with embeddings.
+
+    Text, Markdown, HTML and JSON lines ({"content": "...", "metadata": {...}}); '-' is standard input. A second run
+    embeds and writes only what changed, and deletes what vanished from a file or folder. Each file is stored whole
+    or not at all; an interrupted run is taken up by the next.
+    """
+    found = find_sources(paths, stdin_name=stdin_name, stdin_format=stdin_format)
+    chosen = choose_embedder(embedder, load_settings())
+    started = time.perf_counter()
+    with options.migrated_database(database_url) as engine, progress_bar(found.size, quiet=quiet) as progress:
+        report = Ingestor(engine, chosen, collection, tenant, progress=progress).ingest(found.sources, found.roots)
+    if not quiet:
+        _say_skipped(found)
+    print_report(report, collection, time.perf_counter() - started, as_json=as_json)
+    if report.passages == 0:
+        raise SourceError("there is no text in what was read")
+
+
+@contextmanager
+def progress_bar(size: float, *, quiet: bool = False) -> Iterator[Any]:
+    """Yield a callback that draws an ingest's progress on standard error.
+
+    Args:
+        size: Bytes to come.
+        quiet: Draw nothing.
+    """
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[counts]}"),
+        TimeRemainingColumn(),
+    )
+    with ProgressBar(*columns, console=messages(), transient=True, disable=quiet) as bar:
+        task = bar.add_task(Stage.EMBEDDING.value, total=size, counts="")
+
+        def update(progress: Progress) -> None:
+            counts = f"{progress.passages:,} passages, {progress.embedded:,} embedded"
+            total = size if progress.stage is Stage.EMBEDDING else None
+            bar.update(task, description=progress.stage.value, completed=progress.size, total=total, counts=counts)
+
+        yield update
+
+
+def print_report(report: IngestReport, collection: str, seconds: float, *, as_json: bool) -> None:
+    """Print what an ingest did."""
+    if as_json:
+        counts = asdict(report.changes)
+        print_json({"collection": collection, **asdict(report), "changes": counts, "total_seconds": seconds})
+        return
+    changes = report.changes
+    results().print(
+        f"{collection}: {report.passages:,} passages of {report.sources:,} sources; {changes.added:,} added, "
+        f"{changes.updated:,} updated, {changes.unchanged:,} unchanged, {changes.deleted:,} deleted; "
+        f"{report.embedded:,} embedded; {seconds:.1f} s",
+        markup=False,
+    )
+
+
+def _say_skipped(found: SourceSet) -> None:
+    for reason, count in Counter(skipped.reason for skipped in found.skipped).items():
+        note(f"skipped {count:,} {reason}")

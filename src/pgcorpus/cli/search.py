@@ -1,0 +1,101 @@
+"""``pgcorpus search``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from rich.text import Text
+
+from pgcorpus.cli import options
+from pgcorpus.cli.output import print_json, printable, results, snippet
+from pgcorpus.config import load_settings
+from pgcorpus.database import session_factory
+from pgcorpus.repositories import DocumentRepository, Hit
+from pgcorpus.services.embedding import choose_embedder, pad
+
+
+@click.command()
+@click.argument("query")
+@options.collection
+@options.tenant
+@options.embedder
+@click.option("-k", type=click.IntRange(1, 10_000), default=5, show_default=True, help="Hits wanted.")
+@click.option(
+    "-w",
+    "--where",
+    metavar="JSON",
+    callback=options.parse_object,
+    help='A filter, for example \'{"meta.year": {"$gte": 2020}}\'.',
+)
+@click.option("--exact", is_flag=True, help="Compare with every document rather than ask the index.")
+@options.as_json
+@options.database_url
+def search(
+    query: str,
+    collection: str,
+    tenant: str,
+    embedder: str | None,
+    k: int,
+    where: dict[str, Any] | None,
+    exact: bool,
+    as_json: bool,
+    database_url: str | None,
+) -> None:
+    """Find the documents nearest in meaning to a question.
+
+    A filter names columns (source, key, language, position, ...) and metadata (meta.KEY), with $eq $ne $gt $gte $lt
+    $lte $in $nin $exists and $and $or $not.
+    """
+    if not query.strip():
+        raise click.BadParameter("it is empty", param_hint="QUERY")
+    chosen = choose_embedder(embedder, load_settings())
+    with options.migrated_database(database_url) as engine, session_factory(engine)() as session:
+        repository = DocumentRepository(session, collection, tenant, embedding_model=chosen.model)
+        repository.count(where)  # a wrong collection, model or filter is refused before the query is embedded
+        vector = pad(chosen.embed([query]))[0]
+        started = time.perf_counter()
+        hits = repository.search(vector, k, where=where, exact=exact)
+        seconds = time.perf_counter() - started
+    if as_json:
+        print_json({"query": query, "collection": collection, "seconds": seconds, "hits": hits_as_json(hits)})
+    else:
+        print_hits(hits)
+
+
+def print_hits(hits: Sequence[Hit]) -> None:
+    """Print ranked hits for a person."""
+    console = results()
+    if not hits:
+        console.print("no hits", style="dim")
+    for rank, hit in enumerate(hits, 1):
+        heading = hit.document.meta.get("heading") or hit.document.meta.get("title") or ""
+        console.print(
+            Text.assemble(
+                (f"{rank:>2}. ", "dim"),
+                (f"{hit.score:.3f}  ", "bold green"),
+                (printable(hit.document.source or hit.document.key), "bold"),
+                (f"  {snippet(str(heading), 80)}" if heading else "", "cyan"),
+            )
+        )
+        console.print(Text(f"    {snippet(hit.document.content)}"))
+
+
+def hits_as_json(hits: Sequence[Hit]) -> list[dict[str, Any]]:
+    """Return hits as JSON objects."""
+    return [
+        {
+            "rank": rank,
+            "score": hit.score,
+            "distance": hit.distance,
+            "source": hit.document.source,
+            "position": hit.document.position,
+            "key": hit.document.key,
+            "snippet": snippet(hit.document.content),
+            "content": hit.document.content,
+            "metadata": hit.document.meta,
+        }
+        for rank, hit in enumerate(hits, 1)
+    ]

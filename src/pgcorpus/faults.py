@@ -1,0 +1,55 @@
+"""Driver errors as this package's own, wrapped once at the edge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from pgcorpus.errors import DatabaseError, PgCorpusError, SchemaError, UnreachableError
+
+_UNDEFINED_TABLE = "42P01"
+_UNDEFINED_SCHEMA = "3F000"
+
+
+def sqlstate(exc: DBAPIError) -> str | None:
+    """Return the five-character SQLSTATE the server sent, or None where it did not answer."""
+    return getattr(exc.orig, "sqlstate", None) or getattr(exc.orig, "pgcode", None)
+
+
+def translated(exc: DBAPIError) -> PgCorpusError:
+    """Return this package's error for a driver's error, its text on one line."""
+    message = _one_line(exc)
+    state = sqlstate(exc)
+    if state in (_UNDEFINED_TABLE, _UNDEFINED_SCHEMA):
+        return SchemaError(f"{message}: run `pgcorpus migrate upgrade`")
+    if state is None and isinstance(exc, OperationalError | InterfaceError):
+        return UnreachableError(f"the database cannot be reached: {message}")
+    return DatabaseError(message)
+
+
+@contextmanager
+def database_faults() -> Iterator[None]:
+    """Raise driver errors as this package's.
+
+    Raises:
+        UnreachableError: The server does not answer.
+        SchemaError: A table is missing.
+        DatabaseError: The server refused.
+    """
+    try:
+        yield
+    except DBAPIError as exc:
+        raise translated(exc) from exc
+
+
+def _one_line(exc: DBAPIError) -> str:
+    """Return the server's message and hint without the statement, which may hold a document."""
+    diagnostics = getattr(exc.orig, "diag", None)
+    primary = getattr(diagnostics, "message_primary", None)
+    hint = getattr(diagnostics, "message_hint", None)
+    if primary:
+        return f"{primary}. {hint}" if hint else primary
+    lines = [line.strip() for line in str(exc.orig).splitlines() if line.strip()]
+    return "; ".join(lines[:2])

@@ -1,0 +1,206 @@
+"""Engines know vectors on both drivers, in any schema, with and without the extension."""
+
+import asyncio
+from collections.abc import Callable
+
+import numpy as np
+import pgvector
+import pytest
+import sqlalchemy
+from sqlalchemy import Engine, NullPool, select, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+from tests.support.vectors import random_vectors, unit
+
+from pgcorpus import schema
+from pgcorpus.database import (
+    async_autocommit,
+    async_session_factory,
+    autocommit,
+    create_async_engine,
+    create_engine,
+    register_vector_types,
+    session_factory,
+)
+from pgcorpus.errors import VectorError
+from pgcorpus.models import Collection, Document
+from pgcorpus.repositories import DocumentRepository
+
+SQL_DISTANCE = "SELECT '[1,0,0]'::vector <=> %s"
+
+
+def asynchronous(url: URL, **options: object) -> AsyncEngine:
+    return create_async_engine(url.set(drivername="postgresql+psycopg"), **options)  # type: ignore[arg-type]
+
+
+def test_a_raw_cursor_takes_and_returns_vectors(engine: Engine) -> None:
+    with engine.connect() as connection:
+        cursor = connection.connection.cursor()
+        for value in (np.array([1, 0, 0], np.float32), pgvector.Vector([1, 0, 0])):
+            cursor.execute(SQL_DISTANCE, (value,))
+            assert cursor.fetchone()[0] == 0  # type: ignore[index]
+        cursor.execute("SELECT '[1,2,3]'::vector, NULL::vector, ARRAY['[1,2,3]'::vector]")
+        vector, null, array = cursor.fetchone()  # type: ignore[misc]
+        assert vector.dtype == np.float32
+        assert vector.tolist() == array[0].tolist() == [1, 2, 3]
+        assert null is None
+
+
+def test_the_orm_sends_binary_on_psycopg_3_and_text_on_psycopg2(engine: Engine) -> None:
+    statement = select(Document.id).order_by(Document.embedding.cosine_distance(unit(0)))
+    processor = statement.compile(engine)._bind_processors.popitem()[1]  # type: ignore[attr-defined]
+    sent = processor(unit(0))
+    assert isinstance(sent, str) == (engine.dialect.driver == "psycopg2")
+
+
+def test_an_engine_older_than_our_import_still_works(url: URL) -> None:
+    """SQLAlchemy copies psycopg's adapters when an engine is made; without ours the vector goes as text."""
+    engine = sqlalchemy.create_engine(url)
+    if engine.dialect.driver == "psycopg":
+        from psycopg.adapt import AdaptersMap
+        from psycopg.postgres import adapters
+
+        pristine = AdaptersMap(types=adapters.types)
+        for source, target in zip(adapters._dumpers.values(), pristine._dumpers.values(), strict=True):
+            target.update({key: dumper for key, dumper in source.items() if "pgcorpus" not in str(key)})
+        engine.dialect._psycopg_adapters_map = pristine  # type: ignore[attr-defined]
+    processor = select(Document.embedding.cosine_distance(unit(0))).compile(engine)
+    assert processor._bind_processors.popitem()[1](unit(0)).startswith("[1,0")  # type: ignore[attr-defined]
+
+
+def test_a_wrong_length_is_refused_before_the_server_is_asked(engine: Engine) -> None:
+    with session_factory(engine)() as session, pytest.raises(VectorError, match="expected 1536"):
+        session.scalars(select(Document).order_by(Document.embedding.l2_distance([1.0, 2.0]))).all()
+
+
+def test_every_distance_is_that_of_pgvector(engine: Engine) -> None:
+    left, right = random_vectors(2)
+    with session_factory(engine).begin() as session:
+        DocumentRepository(session).add(Document(content="x", embedding=left))
+        row = session.execute(
+            select(
+                Document.embedding.cosine_distance(right),
+                Document.embedding.l2_distance(right),
+                Document.embedding.max_inner_product(right),
+                Document.embedding.l1_distance(right),
+            )
+        ).one()
+    cosine = 1 - left @ right / np.linalg.norm(left) / np.linalg.norm(right)
+    expected = [cosine, np.linalg.norm(left - right), -(left @ right), np.abs(left - right).sum()]
+    assert np.allclose(row, expected, rtol=1e-4)
+
+
+def test_a_database_without_the_extension_can_be_connected_to(empty_engine: Engine) -> None:
+    with empty_engine.connect() as connection:
+        assert connection.scalar(text("SELECT 1")) == 1
+
+
+def test_the_extension_may_live_off_the_search_path(empty_url: URL) -> None:
+    admin = create_engine(empty_url, poolclass=NullPool)
+    with admin.begin() as connection:
+        connection.execute(text('CREATE SCHEMA "my extensions"'))
+        connection.execute(text('CREATE EXTENSION vector SCHEMA "my extensions"'))
+    schema.upgrade(admin)
+    schema.check(admin)
+    engine = create_engine(empty_url)
+    with session_factory(engine).begin() as session:
+        repository = DocumentRepository(session)
+        repository.add_many([Document(content=str(i), embedding=unit(i)) for i in range(5)])
+        for metric in ("cosine", "l2", "inner_product", "l1"):
+            assert repository.search(unit(3), 1, metric=metric)[0].document.content == "3"
+        cursor = session.connection().connection.cursor()
+        cursor.execute("""SELECT '[1,0,0]'::"my extensions".vector""")
+        assert cursor.fetchone()[0].tolist() == [1, 0, 0]  # type: ignore[index]
+    engine.dispose()
+    schema.downgrade(admin, "base")
+    schema.upgrade(admin)
+
+
+def test_the_autocommit_view_reads_without_a_transaction_and_searches(engine: Engine) -> None:
+    with session_factory(engine).begin() as session:
+        DocumentRepository(session).add(Document(content="x", embedding=unit(0)))
+    with session_factory(autocommit(engine))() as session:
+        hits = DocumentRepository(session).search(unit(0), 1)
+        assert hits[0].document.content == "x"
+        cursor = session.connection().connection.cursor()
+        cursor.execute("SELECT now() = statement_timestamp(), current_setting('hnsw.ef_search', true)")
+        assert cursor.fetchone() == (True, "40"), "the search's settings outlived it"
+
+
+def test_a_search_leaves_no_setting_in_the_pool(engine: Engine) -> None:
+    with session_factory(engine)() as session:
+        DocumentRepository(session).ensure_collection()
+        DocumentRepository(session).search(unit(0), 1, ef_search=321)
+    with engine.connect() as connection:
+        names = ("hnsw.ef_search", "hnsw.iterative_scan", "plan_cache_mode")
+        values = [connection.scalar(text("SELECT current_setting(:name)"), {"name": name}) for name in names]
+    assert values == ["40", "off", "auto"]
+
+
+def test_the_statement_timeout_is_in_seconds(url: URL) -> None:
+    engine = create_engine(url, statement_timeout=0.1)
+    with engine.connect() as connection, pytest.raises(DBAPIError, match="statement timeout"):
+        connection.execute(text("SELECT pg_sleep(5)"))
+    engine.dispose()
+
+
+def test_a_connection_that_the_server_closed_is_replaced(engine: Engine) -> None:
+    with engine.connect() as connection:
+        pid = connection.scalar(text("SELECT pg_backend_pid()"))
+    killer = create_engine(engine.url, poolclass=NullPool)
+    with killer.connect() as connection:
+        connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT pg_backend_pid()")) != pid
+
+
+def test_behind_pgbouncer_nothing_is_prepared(url: URL) -> None:
+    engine = create_engine(url, pgbouncer=True)
+    with session_factory(engine)() as session:
+        DocumentRepository(session).ensure_collection()
+        for _ in range(8):
+            DocumentRepository(session).search(unit(0), 1)
+        assert session.scalar(text("SELECT count(*) FROM pg_prepared_statements")) == 0
+    engine.dispose()
+
+
+def test_a_hosts_engine_is_taught_once(url: URL) -> None:
+    engine = sqlalchemy.create_engine(url)
+    for _ in range(2):
+        register_vector_types(engine)
+    with engine.connect() as connection:
+        cursor = connection.connection.cursor()
+        cursor.execute(SQL_DISTANCE, (unit(0, 3),))
+        assert cursor.fetchone()[0] == 0  # type: ignore[index]
+    engine.dispose()
+
+
+def test_async_sessions_register_search_and_read_without_a_transaction(url: URL) -> None:
+    async def main() -> None:
+        engine = asynchronous(url, pool_size=2)
+        async with async_session_factory(engine).begin() as session:
+            session.add(Collection(name="default"))
+            await session.flush()
+            raw = await session.connection()
+            result = await raw.exec_driver_sql(SQL_DISTANCE, (unit(0, 3),))
+            assert result.scalar_one() == 0
+        async with async_session_factory(async_autocommit(engine))() as session:
+            assert (await session.scalars(select(Collection.name))).all() == ["default"]
+        await engine.dispose()
+
+    asyncio.run(main())
+
+
+def test_two_databases_of_one_server_keep_their_own_schema(make_database: Callable[..., URL], template: str) -> None:
+    """What one engine learns of its database does not reach another's statements."""
+    hidden = create_engine(make_database(), poolclass=NullPool)
+    with hidden.begin() as connection:
+        connection.execute(text("CREATE SCHEMA extensions"))
+        connection.execute(text("CREATE EXTENSION vector SCHEMA extensions"))
+    plain = create_engine(make_database(template), poolclass=NullPool)
+    statement = select(Document.embedding.cosine_distance(unit(0)))
+    for engine, expected in ((hidden, "OPERATOR(extensions.<=>)"), (plain, " <=> ")):
+        with engine.connect():
+            pass
+        assert expected in str(statement.compile(engine))

@@ -1,0 +1,85 @@
+"""What README and docs print is run as it is printed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.engine import URL
+
+from pgcorpus.cli import cli
+from pgcorpus.database import session_factory
+from pgcorpus.errors import FilterError
+from pgcorpus.models import Document
+from pgcorpus.repositories import DocumentRepository, compile_filter
+
+CHECKOUT = Path(__file__).parents[2]
+README = (CHECKOUT / "README.md").read_text()
+PAGES = sorted((CHECKOUT / "docs").glob("*.md"))
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_example_runs_as_printed(reachable_directory: Path, tmp_path: Path) -> None:
+    example = blocks(README, "python")[0]
+    environment = os.environ | {"PGCORPUS_DATA_DIR": str(reachable_directory / "readme")}
+    code = example.replace("EmbeddedServer()", "EmbeddedServer(Path(os.environ['PGCORPUS_DATA_DIR']))")
+    assert code != example
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", "import os\nfrom pathlib import Path\n" + code],
+        env=environment, cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert [line.split()[1] for line in run.stdout.splitlines()] == ["pears", "apples"]
+
+
+def test_the_other_blocks_of_the_readme_run(engine: Engine) -> None:
+    names: dict[str, object] = {}
+    for block in blocks(README, "python")[1:]:
+        exec(compile(block, "README.md", "exec", dont_inherit=True), names)  # noqa: S102 -- our own text
+    with session_factory(engine)() as session:
+        vector = np.eye(1, 1536)[0]
+        DocumentRepository(session, "mine", "acme").add(
+            Document(content="x", source="wiki", meta={"year": 2024}, embedding=vector)
+        )
+        assert names["nearest"](session, vector)[0].content == "x"  # type: ignore[operator]
+        assert [hit.document.content for hit in names["recent"](session, vector)] == ["x"]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_python_of_the_docs_runs(page: Path, url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: dict[str, object] = {}
+    for block in blocks(page.read_text(), "python"):
+        exec(compile(block, page.name, "exec", dont_inherit=True), names)  # noqa: S102 -- our own text
+    if page.name == "filters.md":
+        assert compile_filter(names["where"], Document) is not None  # type: ignore[arg-type]
+
+
+def test_the_filter_error_in_the_docs_is_the_one_raised() -> None:
+    printed = re.search(r"such as `(where[^`]*)`", (CHECKOUT / "docs/filters.md").read_text())
+    assert printed
+    with pytest.raises(FilterError) as caught:
+        compile_filter({"$or": [{"source": "x"}, {"source": 1}]}, Document)
+    assert " ".join(printed[1].split()) == str(caught.value)
+
+
+def test_the_commands_of_the_readme_exist_with_their_options() -> None:
+    for line in "\n".join(blocks(README, "sh")).splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:1] == ["pgcorpus"]:
+            cli.make_context("pgcorpus", words[1:]).close()
+
+
+def test_every_link_leads_to_a_file() -> None:
+    for page in [CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md", *PAGES]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
