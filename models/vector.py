@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import psycopg
 from pgvector.sqlalchemy import VECTOR
-from psycopg.adapt import PyFormat
+from psycopg.adapt import AdaptersMap, PyFormat
 from sqlalchemy import BinaryExpression, ColumnElement, Dialect, Float
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import InstrumentedAttribute, Mapped
@@ -65,7 +65,7 @@ class Vector(VECTOR):
         """Return float32 arrays, whatever the driver hands over."""
         return vectors.from_database
 
-    class Comparator(UserDefinedType.Comparator[Any]):
+    class Distances(UserDefinedType.Comparator[Any]):
         """pgvector's distances, whose operators are found in whatever schema the extension lives."""
 
         def cosine_distance(self, other: object, /) -> ColumnElement[float]:
@@ -88,7 +88,7 @@ class Vector(VECTOR):
             plain: Any = self.op(operator, return_type=Float())(other)
             return Distance(plain.left, plain.right, plain.operator, type_=plain.type, modifiers=plain.modifiers)
 
-    comparator_factory = Comparator  # type: ignore[assignment]  # typed by pgvector-python 0.5 only
+    comparator_factory = Distances  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
 
 
 @compiles(Distance, "postgresql")
@@ -125,7 +125,7 @@ def _takes_binary(dialect: Dialect) -> bool:
     of ours, and takes text.
     """
     adapters = getattr(dialect, "_psycopg_adapters_map", None)
-    if not isinstance(adapters, psycopg.adapt.AdaptersMap):
+    if not isinstance(adapters, AdaptersMap):
         return False
     try:
         adapters.get_dumper(BinaryVector, PyFormat.AUTO)
@@ -149,7 +149,7 @@ class VectorMapped(Mapped[_T]):
 if TYPE_CHECKING:
 
     class VectorAttribute(InstrumentedAttribute[_T]):
-        """What a type checker sees of ``Document.embedding``."""
+        # What a type checker sees of ``Document.embedding``.
 
         def cosine_distance(self, other: object, /) -> ColumnElement[float]: ...
         def l2_distance(self, other: object, /) -> ColumnElement[float]: ...

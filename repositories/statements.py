@@ -86,9 +86,8 @@ def nearest(model: type[Any], ids: Sequence[int], search: Nearest) -> Select[Any
 def _candidates(model: type[Any], ids: Sequence[int], search: Nearest) -> Select[Any]:
     wanted = search.k + search.offset
     distance = getattr(model.embedding, search.metric.method)(search.vector).label("distance")
-    statement = select(*passage_columns(model), distance).where(
-        in_collections(model, ids), model.embedding.is_not(None)
-    )
+    columns: list[Any] = [*passage_columns(model), distance]
+    statement: Select[Any] = select(*columns).where(in_collections(model, ids), model.embedding.is_not(None))
     if search.condition is not None:
         statement = statement.where(search.condition)
     if search.exact:
@@ -182,14 +181,15 @@ def source_names(model: type[Any], ids: Sequence[int]) -> Select[Any]:
 
 def stored_of_sources(model: type[Any], ids: Sequence[int], sources: Sequence[str]) -> Select[Any]:
     """Return what is stored of some sources, as :class:`~pgcorpus.repositories.sync.Stored` has it."""
-    return select(
+    columns: list[Any] = [
         model.source,
         model.key,
         model.content_hash,
         model.position,
         model.meta,
         model.embedding.is_not(None).label("embedded"),
-    ).where(in_collections(model, ids), model.source == any_(literal(list(sources), ARRAY(Text))))
+    ]
+    return select(*columns).where(in_collections(model, ids), model.source == any_(literal(list(sources), ARRAY(Text))))
 
 
 def delete_keys(model: type[Any], ids: Sequence[int], keys: Sequence[str]) -> Delete:

@@ -43,7 +43,7 @@ def insert_drafts(
     if connection.dialect.driver == "psycopg" and not connection.dialect.is_async:
         _copy(connection, table, _rows(collection_id, source, drafts))
         return
-    rows = [dict(zip(COLUMNS, row, strict=True)) for row in _rows(collection_id, source, drafts)]
+    rows: list[dict[str, Any]] = [dict(zip(COLUMNS, row, strict=True)) for row in _rows(collection_id, source, drafts)]
     connection.execute(insert(table), rows)
 
 

@@ -102,7 +102,7 @@ class Ingestor:
         self._notify = progress
         self._progress = Progress()
         self._counted = 0.0  # bytes of the present group that the progress has already
-        self._seconds = dict.fromkeys(("read", "embed", "write", "index"), 0.0)
+        self._seconds: dict[str, float] = dict.fromkeys(("read", "embed", "write", "index"), 0.0)
 
     def ingest(self, sources: Iterable[Source], roots: Sequence[str] = ()) -> IngestReport:
         """Make the collection hold these sources as they are now.

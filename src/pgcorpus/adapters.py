@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pgvector
 import psycopg
-from psycopg.adapt import Buffer, Dumper, Loader
+from psycopg.adapt import AdaptersMap, Buffer, Dumper, Loader
 from psycopg.pq import Format
 from psycopg.types import TypeInfo
 from psycopg2.extensions import AsIs, new_array_type, new_type, register_adapter, register_type
@@ -92,7 +92,7 @@ def register_psycopg(connection: psycopg.BaseConnection[Any], types: list[Extens
             _register_psycopg_vector(connection.adapters, info)
 
 
-def _register_psycopg_vector(adapters: psycopg.adapt.AdaptersMap, info: TypeInfo) -> None:
+def _register_psycopg_vector(adapters: AdaptersMap, info: TypeInfo) -> None:
     dumper = type("VectorDumper", (_ArrayDumper,), {"oid": info.oid})
     adapters.register_dumper(pgvector.Vector, dumper)
     adapters.register_dumper(np.ndarray, dumper)

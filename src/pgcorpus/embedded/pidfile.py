@@ -33,6 +33,12 @@ def read(pgdata: Path) -> Entry | None:
         return None
 
 
+def is_served(pgdata: Path) -> bool:
+    """Say whether the process that the file names is, by its command line, a server of this cluster."""
+    lines = _lines(pgdata)
+    return bool(lines) and _serves(lines[0].strip(), pgdata)
+
+
 def disown_stale(place: Place, account: Account) -> None:
     """Make sure that the id in a stale file does not stop the next start, nor harm its new bearer.
 
@@ -44,6 +50,7 @@ def disown_stale(place: Place, account: Account) -> None:
         account: The owner of its files.
     """
     lines = _lines(place.pgdata)
+    # A server that lives without its socket is for PostgreSQL itself to judge.
     if lines and not _serves(lines[0].strip(), place.pgdata):
         text = "\n".join([str(os.getpid()), *lines[1:]]) + "\n"
         place.put(place.pgdata / NAME, text, account)
@@ -62,7 +69,6 @@ def _complete(lines: list[str]) -> bool:
 
 
 def _serves(pid: str, pgdata: Path) -> bool:
-    # Such a server lost its socket, or is a few milliseconds old: PostgreSQL itself is to judge.
     if Path("/proc/self/cmdline").exists():
         with suppress(OSError):
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")

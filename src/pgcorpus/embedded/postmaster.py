@@ -34,6 +34,8 @@ from pgcorpus.errors import EmbeddedServerError
 
 LARGEST_LOG = 10 * 1024 * 1024
 POLL_SECONDS = 0.02
+# A server listens some milliseconds after its beginning, and no longer some milliseconds before its end.
+SILENT_SECONDS = 5.0
 ORPHANS_SECONDS = 30.0
 # The file's time is taken when the process begins, the server's when its memory is ready.
 CLOCK_TOLERANCE = 60
@@ -159,13 +161,17 @@ def halt(pgdata: Path, seconds: float) -> None:
 
 def _settled(pgdata: Path, deadline: float) -> pidfile.Entry | None:
     """Wait until the server either takes connections or is not there."""
-    while (entry := pidfile.read(pgdata)) is not None and _listens(entry):
-        if pq.PGconn.ping(_conninfo(entry).encode()) == pq.Ping.OK:
-            return entry
-        if time.monotonic() > deadline:
-            raise EmbeddedServerError(f"the server in {pgdata.parent} takes no connections: see its server.log")
+    silent_until = min(deadline, time.monotonic() + SILENT_SECONDS)
+    while True:
+        entry = pidfile.read(pgdata)
+        if entry is not None and _listens(entry):
+            if pq.PGconn.ping(_conninfo(entry).encode()) == pq.Ping.OK:
+                return entry
+            if time.monotonic() > deadline:
+                raise EmbeddedServerError(f"the server in {pgdata.parent} takes no connections: see its server.log")
+        elif not pidfile.is_served(pgdata) or time.monotonic() > silent_until:
+            return None
         time.sleep(POLL_SECONDS)
-    return None
 
 
 def _listens(entry: pidfile.Entry) -> bool:
