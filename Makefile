@@ -27,7 +27,9 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pyright --pythonpath $(BIN)/python "$$($(BIN)/python -c 'import pgcorpus; print(*pgcorpus.__path__)')"
+	# On a copy: pyright leaves out the link tree of an editable install, and says nothing.
+	@copy=$$(mktemp -d) && cp -rL "$$($(BIN)/python -c 'import pgcorpus; print(*pgcorpus.__path__)')" "$$copy" \
+	&& $(BIN)/pyright --pythonpath $(BIN)/python "$$copy"; code=$$?; rm -rf "$$copy"; exit $$code
 
 install: $(STAMP)
 

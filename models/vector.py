@@ -148,7 +148,7 @@ class VectorMapped(Mapped[_T]):
 
 if TYPE_CHECKING:
 
-    class VectorAttribute(InstrumentedAttribute[_T]):
+    class VectorAttribute(InstrumentedAttribute[_T]):  # pyright: ignore[reportIncompatibleVariableOverride]
         # What a type checker sees of ``Document.embedding``.
 
         def cosine_distance(self, other: object, /) -> ColumnElement[float]: ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,25 +75,26 @@ def nearest(model: type[Any], ids: Sequence[int], search: Nearest) -> Select[Any
     inner = _candidates(model, ids, search).subquery("candidates")
     distance = inner.c.distance
     order = distance.op("+", return_type=Float())(_number(0))
-    return (
-        select(*(inner.c[column.key] for column in inner.c))
-        .order_by(order, inner.c.id)
-        .limit(_number(search.k))
-        .offset(_number(search.offset))
-    )
+    return _select(inner.c).order_by(order, inner.c.id).limit(_number(search.k)).offset(_number(search.offset))
 
 
 def _candidates(model: type[Any], ids: Sequence[int], search: Nearest) -> Select[Any]:
     wanted = search.k + search.offset
     distance = getattr(model.embedding, search.metric.method)(search.vector).label("distance")
-    columns: list[Any] = [*passage_columns(model), distance]
-    statement: Select[Any] = select(*columns).where(in_collections(model, ids), model.embedding.is_not(None))
+    columns = (*passage_columns(model), distance)
+    statement = _select(columns).where(in_collections(model, ids), model.embedding.is_not(None))
     if search.condition is not None:
         statement = statement.where(search.condition)
     if search.exact:
         exact = getattr(model.embedding, search.metric.method)(search.vector).op("+", return_type=Float())(_number(0))
         return statement.order_by(exact).limit(_number(wanted))
     return statement.order_by(distance).limit(_number(2 * wanted))
+
+
+def _select(columns: Iterable[Any]) -> Select[Any]:
+    """Any: SQLAlchemy 2.0 and 2.1 disagree on the type of a row of unknown length."""
+    statement: Any = select(*columns)
+    return statement  # type: ignore[no-any-return]
 
 
 def _number(value: int) -> Any:
@@ -181,15 +182,15 @@ def source_names(model: type[Any], ids: Sequence[int]) -> Select[Any]:
 
 def stored_of_sources(model: type[Any], ids: Sequence[int], sources: Sequence[str]) -> Select[Any]:
     """Return what is stored of some sources, as :class:`~pgcorpus.repositories.sync.Stored` has it."""
-    columns: list[Any] = [
+    columns = (
         model.source,
         model.key,
         model.content_hash,
         model.position,
         model.meta,
         model.embedding.is_not(None).label("embedded"),
-    ]
-    return select(*columns).where(in_collections(model, ids), model.source == any_(literal(list(sources), ARRAY(Text))))
+    )
+    return _select(columns).where(in_collections(model, ids), model.source == any_(literal(list(sources), ARRAY(Text))))
 
 
 def delete_keys(model: type[Any], ids: Sequence[int], keys: Sequence[str]) -> Delete:
