@@ -56,6 +56,12 @@ def test_start_url_psql_stop(run: Run) -> None:
     assert "not running" in succeed(run("db", "stop"))
 
 
+def test_a_private_database_of_an_older_version_is_upgraded(run: Run) -> None:
+    succeed(run("migrate", "downgrade", "-1", "--yes"))
+    assert "Hello, world." in succeed(run("search", "hello"))
+    assert "pgcorpus_0004 (newest" in succeed(run("migrate", "current"))
+
+
 def test_reset_asks_and_deletes(run: Run, reachable_directory: Path) -> None:
     assert run("db", "reset", input="n\n").returncode != 0
     assert (reachable_directory / "private data").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -50,6 +51,8 @@ def ingest(
     embeds and writes only what changed, and deletes what vanished from a file or folder. Each file is stored whole
     or not at all; an interrupted run is taken up by the next.
     """
+    if "-" in paths and sys.stdin.isatty():
+        note("reading standard input; Ctrl-D ends it")
     found = find_sources(paths, stdin_name=stdin_name, stdin_format=stdin_format)
     chosen = choose_embedder(embedder, load_settings())
     started = time.perf_counter()

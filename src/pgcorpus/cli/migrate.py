@@ -34,13 +34,13 @@ def upgrade(revision: str, lock_wait: float, database_url: str | None) -> None:
         _say_move(before, schema.current(engine))
 
 
-@migrate.command()
+@migrate.command(context_settings={"ignore_unknown_options": True})  # -1 is a revision
 @click.argument("revision")
 @lock_wait
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @options.database_url
 def downgrade(revision: str, lock_wait: float, yes: bool, database_url: str | None) -> None:
-    """Downgrade to REVISION; 'base' drops the tables and what they hold."""
+    """Downgrade to REVISION, or by steps (-1); 'base' drops the tables and what they hold."""
     if not yes:
         click.confirm(f"Downgrade to {revision}? What newer revisions store is lost.", abort=True, err=True)
     with open_database(database_url) as engine:

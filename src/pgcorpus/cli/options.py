@@ -57,7 +57,7 @@ def migrated_database(url: str | None) -> Iterator[Engine]:
     if private:
         note("no PGCORPUS_DATABASE_URL: using the private PostgreSQL of `pgcorpus db`")
     with open_database(url, settings) as engine:
-        if private and schema.current(engine) is None:
+        if private:
             schema.upgrade(engine)
         schema.require_current(engine)
         yield engine

@@ -13,7 +13,8 @@ from pgcorpus.cli import options
 from pgcorpus.cli.output import print_json, printable, results, snippet
 from pgcorpus.config import load_settings
 from pgcorpus.database import session_factory
-from pgcorpus.repositories import DocumentRepository, Hit
+from pgcorpus.models import Document
+from pgcorpus.repositories import DocumentRepository, Hit, compile_filter
 from pgcorpus.services.embedding import choose_embedder, pad
 
 
@@ -54,7 +55,8 @@ def search(
     chosen = choose_embedder(embedder, load_settings())
     with options.migrated_database(database_url) as engine, session_factory(engine)() as session:
         repository = DocumentRepository(session, collection, tenant, embedding_model=chosen.model)
-        repository.count(where)  # a wrong collection, model or filter is refused before the query is embedded
+        repository.collection()  # a wrong one, or a wrong filter, is refused before the query is paid for
+        compile_filter(where, Document)
         vector = pad(chosen.embed([query]))[0]
         started = time.perf_counter()
         hits = repository.search(vector, k, where=where, exact=exact)

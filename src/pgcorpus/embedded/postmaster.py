@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import quote
 
 import psycopg
-from psycopg import pq
+from psycopg import errors, pq
 from psycopg.conninfo import make_conninfo
 
 from pgcorpus.embedded import pidfile
@@ -36,6 +36,7 @@ LARGEST_LOG = 10 * 1024 * 1024
 POLL_SECONDS = 0.02
 # A server listens some milliseconds after its beginning, and no longer some milliseconds before its end.
 SILENT_SECONDS = 5.0
+CLOSING_SECONDS = 0.5
 ORPHANS_SECONDS = 30.0
 # The file's time is taken when the process begins, the server's when its memory is ready.
 CLOCK_TOLERANCE = 60
@@ -90,9 +91,14 @@ def find(pgdata: Path, seconds: float) -> Running | None:
 
 
 def clients(pgdata: Path, running: Running) -> list[str]:
-    """Return the connected clients, each as ``name (database)``."""
+    """Return the connected clients, each as ``name (database)``; one that just closed its connection is given time."""
+    patience = time.monotonic() + CLOSING_SECONDS
     with _verified(pgdata, running.entry) as (connection, _):
-        return [f"{name} ({database})" for name, database in connection.execute(CLIENTS)]
+        while rows := connection.execute(CLIENTS).fetchall():
+            if time.monotonic() > patience:
+                break
+            time.sleep(POLL_SECONDS)
+    return [f"{name} ({database})" for name, database in rows]
 
 
 def create_database(running: Running) -> None:
@@ -101,7 +107,8 @@ def create_database(running: Running) -> None:
     Raises:
         EmbeddedServerError: The server refused, or has no pgvector to offer.
     """
-    with closing(_connect(running.entry)) as connection:
+    # The same statement of a program that was just killed may still be at work.
+    with closing(_connect(running.entry)) as connection, suppress(errors.DuplicateDatabase, errors.UniqueViolation):
         connection.execute(f"CREATE DATABASE {DATABASE}")
     with closing(_connect(running.entry, DATABASE)) as connection:
         found = connection.execute("SELECT FROM pg_available_extensions WHERE name = 'vector'").fetchone()
