@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
@@ -40,11 +45,11 @@ QUESTIONS = (
     Question("How do I insert an item and keep the list sorted?"),
 )
 
-NEXT = f"""\
+NEXT = """
 Next:
-  pgcorpus search "your question" -c {COLLECTION} -e local
-  pgcorpus ingest README.md docs/ -c mine        your own files (OpenAI if OPENAI_API_KEY is set)
-  pgcorpus db psql                               look at the tables; `pgcorpus db reset` deletes it all
+  {program} search "your question" -c {collection} -e local
+  {program} ingest README.md docs/ -c mine      your own files (OpenAI if OPENAI_API_KEY is set)
+  {program} db psql                             look at the tables; `{program} db reset` deletes it all
 """
 
 
@@ -67,7 +72,13 @@ def demo() -> None:
                 _ask(engine, embedder, question)
     finally:
         server.stop()
-    results().print(NEXT, markup=False)
+    results().print(NEXT.format(program=_program(), collection=COLLECTION), markup=False)
+
+
+def _program() -> str:
+    """Return how this program can be called again: by its name, or by its path where a shell would not find it."""
+    found = shutil.which("pgcorpus")
+    return "pgcorpus" if found and Path(found).samefile(sys.argv[0]) else shlex.quote(os.path.relpath(sys.argv[0]))
 
 
 def _index(engine: Engine, embedder: Embedder) -> None:
