@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, func, select, text
 from sqlalchemy.engine import URL
-from tests.support.openai_server import OpenAIServer
-from tests.support.waiting import wait_until
 
 from pgcorpus.cli.main import run_command
 from pgcorpus.database import session_factory
 from pgcorpus.models import Document
+from tests.support.openai_server import OpenAIServer
+from tests.support.waiting import wait_until
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Spawn = Callable[..., subprocess.Popen[str]]

@@ -11,7 +11,6 @@ from sqlalchemy import Engine, NullPool, select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
-from tests.support.vectors import random_vectors, unit
 
 from pgcorpus import schema
 from pgcorpus.database import (
@@ -26,6 +25,7 @@ from pgcorpus.database import (
 from pgcorpus.errors import VectorError
 from pgcorpus.models import Collection, Document
 from pgcorpus.repositories import DocumentRepository
+from tests.support.vectors import random_vectors, unit
 
 SQL_DISTANCE = "SELECT '[1,0,0]'::vector <=> %s"
 

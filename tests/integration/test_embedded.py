@@ -26,6 +26,7 @@ from sqlalchemy.engine import make_url
 from pgcorpus.embedded import EmbeddedServer, binaries, default_data_dir
 from pgcorpus.embedded.account import server_account
 from pgcorpus.errors import EmbeddedServerError
+from tests.support.accounts import not_as_root
 
 FAST = {"fsync": "off", "shared_buffers": "32MB"}
 
@@ -686,15 +687,13 @@ def test_default_directory_of_root_is_reachable() -> None:
     assert default_data_dir() == Path("/var/lib/pgcorpus")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_unwritable_place_is_told(fresh: Path) -> None:
     """A data directory that cannot be made is one line with the fix."""
-    fresh.parent.chmod(0o500)
-    try:
-        with pytest.raises(EmbeddedServerError, match=r"cannot be read or written.*choose another data_dir"):
-            EmbeddedServer(fresh, FAST).start()
-    finally:
-        fresh.parent.chmod(0o711)
+    fresh.parent.chmod(0o555)
+    failure = pytest.raises(EmbeddedServerError, match=r"cannot be read or written.*choose another data_dir")
+    with not_as_root(), failure:
+        EmbeddedServer(fresh, FAST).start()
+    fresh.parent.chmod(0o711)
 
 
 # --- the ends --------------------------------------------------------------------------------------------------

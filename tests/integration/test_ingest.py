@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, func, select, text
-from tests.support.embedder import CountingEmbedder
-from tests.support.waiting import wait_until
 
 from pgcorpus.database import create_engine, session_factory
 from pgcorpus.errors import EmbeddingError, EmbeddingModelMismatchError, SourceError
@@ -24,6 +22,8 @@ from pgcorpus.services.chunking import Passage
 from pgcorpus.services.embedding import pad
 from pgcorpus.services.ingest import Ingestor, IngestReport, Progress, Stage
 from pgcorpus.services.sources import Source, find_sources
+from tests.support.embedder import CountingEmbedder
+from tests.support.waiting import wait_until
 
 INDEX_STATE = text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('pgcorpus.ix_documents_embedding')")
 

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from openai import OpenAI
+
+from pgcorpus.errors import EmbeddingError
+from pgcorpus.services.embedding import OpenAIEmbedder
 from tests.support.openai_server import (
     OpenAIServer,
     Reply,
@@ -18,9 +21,6 @@ from tests.support.openai_server import (
     floats,
     to_base64,
 )
-
-from pgcorpus.errors import EmbeddingError
-from pgcorpus.services.embedding import OpenAIEmbedder
 
 TEXTS = ["first", "second", "third"]
 SOON = {"retry_after_ms": "1"}

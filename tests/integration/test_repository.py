@@ -12,7 +12,6 @@ import pytest
 from sqlalchemy import Engine, event, func, select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.orm import Session
-from tests.support.vectors import random_vectors, unit
 
 from pgcorpus.database import async_session_factory, create_async_engine, session_factory
 from pgcorpus.errors import (
@@ -24,6 +23,7 @@ from pgcorpus.errors import (
 )
 from pgcorpus.models import Collection, Document
 from pgcorpus.repositories import AsyncDocumentRepository, DocumentRepository, Draft, SyncReport
+from tests.support.vectors import random_vectors, unit
 
 
 def documents(count: int, seed: int = 0, **fields: Any) -> list[Document]:

@@ -10,8 +10,6 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine, NullPool, text
 from sqlalchemy.engine import URL
-from tests.support.vectors import unit
-from tests.support.waiting import wait_until
 
 from pgcorpus import migrating, schema
 from pgcorpus.database import create_engine, session_factory
@@ -19,6 +17,8 @@ from pgcorpus.errors import DatabaseError, ExtensionError, MigrationLockError, S
 from pgcorpus.locks import advisory_lock
 from pgcorpus.models import Document
 from pgcorpus.repositories import DocumentRepository
+from tests.support.vectors import unit
+from tests.support.waiting import wait_until
 
 EXTENSION = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
 INDEXES = """

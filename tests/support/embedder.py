@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from tests.support.openai_server import embedding_of
 
 from pgcorpus.services.embedding.base import Vectors
+from tests.support.openai_server import embedding_of
 
 
 class CountingEmbedder:

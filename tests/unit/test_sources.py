@@ -6,8 +6,6 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -27,21 +25,7 @@ from pgcorpus.services.sources import (
     belongs_to,
     find_sources,
 )
-
-NOBODY = 65534
-
-
-@contextmanager
-def not_as_root() -> Iterator[None]:
-    """Root may read everything, so for a moment be somebody else."""
-    root = os.geteuid() == 0
-    if root:
-        os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
+from tests.support.accounts import not_as_root
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def reset(force: bool, yes: bool) -> None:
     """Stop the server and delete all it holds."""
     server = _server()
     if not yes:
-        click.confirm(f"Delete all data in {server.status().data_dir}?", abort=True, err=True)
+        click.confirm(f"Delete all data in {server.data_dir}?", abort=True, err=True)
     server.reset(force=force)
     results().print("deleted")
 
