@@ -89,7 +89,7 @@ class _Compiler:
             raise FilterError(f'{place}: an empty object; to compare with one, use {{"$eq": {{}}}}')
         return and_(*(field.apply(operator, operand, f"{place}.{operator}") for operator, operand in value.items()))
 
-    def _resolve(self, name: str, place: str) -> _Column | _Path:
+    def _resolve(self, name: str, place: str) -> _Field:
         for prefix in _METADATA_PREFIXES:
             if name.startswith(prefix):
                 return _Path(self._model.meta, _keys(name.removeprefix(prefix), place))
@@ -100,12 +100,8 @@ class _Compiler:
         )
 
 
-class _Column:
-    """A column: a value has the column's type."""
-
-    def __init__(self, column: Any, type_: TypeEngine[Any]) -> None:
-        self._column = column
-        self._type = type_
+class _Field:
+    """What a filter compares: the operators in terms of what a column and a path do differently."""
 
     def apply(self, operator: str, operand: Any, place: str) -> Condition:
         match operator:
@@ -114,9 +110,32 @@ class _Column:
             case "$in" | "$nin":
                 return _maybe_negated(operator == "$nin", self._among(operand, place))
             case "$exists":
-                return _maybe_negated(not _boolean(operand, place), self._column.is_not(None))
+                return _maybe_negated(not _boolean(operand, place), self._operand().is_not(None))
             case _:
-                return _comparison(operator, place)(self._column, self._value(operand, place))
+                return self._ordered(_comparison(operator, place), operand, place)
+
+    def _operand(self) -> Any:
+        raise NotImplementedError
+
+    def _equal(self, operand: Any, place: str) -> Any:
+        raise NotImplementedError
+
+    def _among(self, operand: Any, place: str) -> Any:
+        raise NotImplementedError
+
+    def _ordered(self, compare: Callable[[Any, Any], Condition], operand: Any, place: str) -> Condition:
+        raise NotImplementedError
+
+
+class _Column(_Field):
+    """A column: a value has the column's type."""
+
+    def __init__(self, column: Any, type_: TypeEngine[Any]) -> None:
+        self._column = column
+        self._type = type_
+
+    def _operand(self) -> Any:
+        return self._column
 
     def _equal(self, operand: Any, place: str) -> Any:
         return self._column.is_(None) if operand is None else self._column == self._value(operand, place)
@@ -124,6 +143,9 @@ class _Column:
     def _among(self, operand: Any, place: str) -> Any:
         values = [self._value(item, f"{place}[{i}]") for i, item in enumerate(_list(operand, place))]
         return self._column.in_(values)
+
+    def _ordered(self, compare: Callable[[Any, Any], Condition], operand: Any, place: str) -> Condition:
+        return compare(self._column, self._value(operand, place))
 
     def _value(self, value: Any, place: str) -> Any:
         wanted = self._type.python_type
@@ -136,48 +158,37 @@ class _Column:
         return _clean(value, place)
 
 
-class _Path:
+class _Path(_Field):
     """A path into the metadata: a comparison holds only for values of the operand's own JSON type."""
 
     def __init__(self, meta: Any, keys: list[str]) -> None:
         self._meta = meta
         self._keys = keys
 
-    def apply(self, operator: str, operand: Any, place: str) -> Condition:
-        match operator:
-            case "$eq" | "$ne":
-                return _maybe_negated(operator == "$ne", self._equal(operand, place))
-            case "$in" | "$nin":
-                return _maybe_negated(operator == "$nin", self._among(operand, place))
-            case "$exists":
-                return _maybe_negated(not _boolean(operand, place), self._element().is_not(None))
-            case _:
-                return self._ordered(_comparison(operator, place), operand, place)
+    def _operand(self) -> Any:
+        element = self._meta
+        for key in self._keys:
+            element = element.op("->", return_type=JSONB())(literal(key, Text))
+        return element
 
     def _equal(self, operand: Any, place: str) -> Any:
         """Containment uses the GIN index; for lists and objects it is wider than equality, so it is rechecked."""
         value = _json(operand, place)
         contained = self._meta.contains(_nested(self._keys, value))
-        if isinstance(value, list | dict):
-            return and_(contained, self._element() == _jsonb(value))
+        if isinstance(value, list | tuple | dict):
+            return and_(contained, self._operand() == _jsonb(value))
         return contained
 
-    def _among(self, operand: Any, place: str) -> Condition:
+    def _among(self, operand: Any, place: str) -> Any:
         return or_(false(), *(self._equal(item, f"{place}[{i}]") for i, item in enumerate(_list(operand, place))))
 
     def _ordered(self, compare: Callable[[Any, Any], Condition], operand: Any, place: str) -> Condition:
         value = _json(operand, place)
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise FilterError(f"{place}: expected text or a number, not {kind(value)}")
-        element = self._element()
+        element = self._operand()
         wanted = "string" if isinstance(value, str) else "number"
         return and_(func.jsonb_typeof(element) == wanted, compare(element, _jsonb(value)))
-
-    def _element(self) -> Any:
-        element = self._meta
-        for key in self._keys:
-            element = element.op("->", return_type=JSONB())(literal(key, Text))
-        return element
 
 
 def _comparison(operator: Any, place: str) -> Callable[[Any, Any], Condition]:

@@ -134,7 +134,7 @@ def check_drafts(drafts: Sequence[Draft]) -> None:
     for position, draft in enumerate(drafts):
         _check_text(draft.content, f"document {position}: the content")
         check_name(draft.key, f"document {position}: the key")
-        if problem := json_problem(draft.meta, f"document {position}: metadata"):
+        if problem := json_problem(dict(draft.meta), f"document {position}: metadata"):
             raise DocumentError(problem)
         if draft.key in seen:
             raise DocumentError(f"document {position}: the key {draft.key!r} is that of document {seen[draft.key]} too")

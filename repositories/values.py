@@ -8,6 +8,9 @@ from typing import Any
 
 MAX_DEPTH = 32
 
+# A thousand digits: Python itself refuses to write out more than 4,300.
+_MAX_BITS = 3_321
+
 
 def text_problem(text: str) -> str | None:
     """Return why PostgreSQL cannot hold a text, or None."""
@@ -29,8 +32,10 @@ def json_problem(value: Any, place: str, depth: int = 0) -> str | None:
     if depth > MAX_DEPTH:
         return f"{place}: deeper than {MAX_DEPTH} levels"
     match value:
-        case None | bool() | int():
+        case None | bool():
             return None
+        case int():
+            return f"{place}: a number of over 1,000 digits" if value.bit_length() > _MAX_BITS else None
         case float():
             return None if math.isfinite(value) else f"{place}: {value} is not a JSON number"
         case str():
@@ -38,7 +43,7 @@ def json_problem(value: Any, place: str, depth: int = 0) -> str | None:
             return f"{place}: the text {problem}" if problem else None
         case list() | tuple():
             return _first_problem({f"{place}[{i}]": item for i, item in enumerate(value)}, depth)
-        case Mapping():
+        case dict():
             return _key_problem(value, place) or _first_problem(
                 {f"{place}.{key}": item for key, item in value.items()}, depth
             )

@@ -49,12 +49,8 @@ def create_engine(
     """
     target = _for_sync(database_url(url))
     pool = {"pool_size": pool_size, "max_overflow": max_overflow, "pool_timeout": pool_timeout}
-    engine = sqlalchemy.create_engine(
-        target,
-        pool_pre_ping=pool_pre_ping,
-        connect_args=_connect_args(target, options, statement_timeout, pgbouncer),
-        **_pool_options(pool, options),
-    )
+    options["connect_args"] = _connect_args(target, options, statement_timeout, pgbouncer)
+    engine = sqlalchemy.create_engine(target, pool_pre_ping=pool_pre_ping, **_pool_options(pool, options))
     register_vector_types(engine)
     return engine
 
@@ -77,12 +73,8 @@ def create_async_engine(
     """
     target = _for_async(database_url(url))
     pool = {"pool_size": pool_size, "max_overflow": max_overflow, "pool_timeout": pool_timeout}
-    engine = sqlalchemy_create_async_engine(
-        target,
-        pool_pre_ping=pool_pre_ping,
-        connect_args=_connect_args(target, options, statement_timeout, pgbouncer),
-        **_pool_options(pool, options),
-    )
+    options["connect_args"] = _connect_args(target, options, statement_timeout, pgbouncer)
+    engine = sqlalchemy_create_async_engine(target, pool_pre_ping=pool_pre_ping, **_pool_options(pool, options))
     register_vector_types(engine.sync_engine)
     return engine
 
@@ -165,7 +157,7 @@ def _remember_schema(connection: sqlalchemy.Connection) -> None:
 def _connect_args(
     url: URL, options: dict[str, Any], statement_timeout: float | None, pgbouncer: bool
 ) -> dict[str, Any]:
-    args: dict[str, Any] = {"application_name": APPLICATION_NAME} | options.pop("connect_args", {})
+    args: dict[str, Any] = {"application_name": APPLICATION_NAME} | options.get("connect_args", {})
     if pgbouncer and statement_timeout is not None:
         raise ConfigError(
             "PgBouncer passes no statement_timeout on: set it for the role, ALTER ROLE name SET statement_timeout = ..."

@@ -243,6 +243,7 @@ def deep(levels: int) -> dict[str, Any]:
         ({"meta.a\0": 1}, "null character"),
         ({"meta.a": "\ud800"}, "lone surrogate"),
         ({"meta.a": float("nan")}, "not a JSON number"),
+        ({"meta.a": 10**1001}, "over 1,000 digits"),
         ({"meta.a": {"$gt": [1]}}, "expected text or a number, not a list"),
         ({"meta.a": {"$gt": True}}, "expected text or a number"),
         ({"meta.": 1}, "empty key"),
