@@ -535,6 +535,15 @@ def test_lesser_processor_is_refused(fresh: Path, tmp_path: Path, monkeypatch: p
         EmbeddedServer(fresh).start()
 
 
+@pytest.fixture
+def reachable_programs(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that the server's account can reach, also where the tests are installed under a closed folder."""
+    found = binaries.find()
+    if not found.usable_by(server_account(base / "none")):
+        copied = found.copied_to(base)
+        monkeypatch.setattr(binaries, "find", lambda: copied)
+
+
 # --- names and environments ------------------------------------------------------------------------------------
 
 
@@ -543,6 +552,7 @@ def test_lesser_processor_is_refused(fresh: Path, tmp_path: Path, monkeypatch: p
     ["with a space", 'it\'s "quoted" $HOME `x`, a:b;c%20 \\', "Übergröße-日本", "/".join(["d" * 200] * 3)],
     ids=["space", "quotes", "unicode", "long"],
 )
+@pytest.mark.usefixtures("reachable_programs")
 def test_any_path_works(fresh: Path, name: str) -> None:
     """Spaces, quotes, other alphabets and 600 bytes of path do not matter; the socket's path stays short."""
     with EmbeddedServer(fresh / name, FAST) as server:
