@@ -697,8 +697,10 @@ def test_default_directory_of_root_is_reachable() -> None:
     assert default_data_dir() == Path("/var/lib/pgcorpus")
 
 
-def test_unwritable_place_is_told(fresh: Path) -> None:
+def test_unwritable_place_is_told(fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A data directory that cannot be made is one line with the fix."""
+    found = binaries.find()  # as root; somebody else may not even see where they are installed
+    monkeypatch.setattr(binaries, "find", lambda: found)
     fresh.parent.chmod(0o555)
     failure = pytest.raises(EmbeddedServerError, match=r"cannot be read or written.*choose another data_dir")
     with not_as_root(), failure:
