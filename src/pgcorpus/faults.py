@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from pgcorpus.errors import DatabaseError, PgCorpusError, SchemaError, UnreachableError
@@ -27,21 +24,6 @@ def translated(exc: DBAPIError) -> PgCorpusError:
     if state is None and isinstance(exc, OperationalError | InterfaceError):
         return UnreachableError(f"the database cannot be reached: {message}")
     return DatabaseError(message)
-
-
-@contextmanager
-def database_faults() -> Iterator[None]:
-    """Raise driver errors as this package's.
-
-    Raises:
-        UnreachableError: The server does not answer.
-        SchemaError: A table is missing.
-        DatabaseError: The server refused.
-    """
-    try:
-        yield
-    except DBAPIError as exc:
-        raise translated(exc) from exc
 
 
 def _one_line(exc: DBAPIError) -> str:
