@@ -12,7 +12,7 @@ from sqlalchemy import (
     Column,
     Computed,
     DateTime,
-    ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -20,6 +20,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     func,
+    inspect,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
@@ -73,9 +74,7 @@ class DocumentMixin:
         version: 1 when inserted, one more with every update; also guards against lost updates.
     """
 
-    collection_id: Mapped[int] = mapped_column(
-        BigInteger, ForeignKey(Collection.id, ondelete="CASCADE"), primary_key=True, autoincrement=False
-    )
+    collection_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=True)
     key: Mapped[str] = mapped_column(
         Text, default=lambda: str(uuid4()), server_default=text("(gen_random_uuid())::text")
@@ -107,6 +106,11 @@ class DocumentMixin:
         self.content_hash = content_hash(content)
         return content
 
+    @validates("embedding")
+    def _check_embedding(self, _name: str, embedding: Any) -> vectors.Array | None:
+        dimensions = inspect(type(self)).columns["embedding"].type.dim
+        return None if embedding is None else vectors.as_searchable(embedding, dimensions)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.collection_id}, {self.id}, key={self.key!r})"
 
@@ -121,6 +125,8 @@ def document_table_args(*, m: int = 16, ef_construction: int = 64) -> tuple[Any,
     return (
         # Named in this order: SQLAlchemy's own choice puts the serial first, and a collection's pages get slow.
         PrimaryKeyConstraint("collection_id", "id"),
+        # By the column, not its name: a host's metadata does not know our tables.
+        ForeignKeyConstraint(["collection_id"], [Collection.__table__.c.id], ondelete="CASCADE"),
         Column("tsv", TSVECTOR, Computed(tsvector_expression(), persisted=True)),
         UniqueConstraint("collection_id", "key"),
         Index(None, "collection_id", "source"),
@@ -136,7 +142,3 @@ class Document(DocumentMixin, Base):
     __tablename__ = "documents"
 
     embedding: VectorMapped[vectors.Array | None] = vector_column(DIMENSIONS)
-
-    @validates("embedding")
-    def _check_embedding(self, _name: str, embedding: Any) -> vectors.Array | None:
-        return None if embedding is None else vectors.as_searchable(embedding, DIMENSIONS)

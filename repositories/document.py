@@ -10,14 +10,14 @@ from sqlalchemy import Connection, CursorResult
 from sqlalchemy.orm import Session
 
 from pgcorpus import vectors
-from pgcorpus.errors import DocumentError, VectorError
+from pgcorpus.errors import DocumentError, SearchError, VectorError
 from pgcorpus.models import Collection, Document, Metric, content_hash, parse_metric
 from pgcorpus.models.collection import DEFAULT_LANGUAGE, DEFAULT_TENANT
 from pgcorpus.repositories import statements
 from pgcorpus.repositories.filters import Where, compile_filter
 from pgcorpus.repositories.hits import Hit, to_hits
 from pgcorpus.repositories.scope import Scope
-from pgcorpus.repositories.settings import local_settings
+from pgcorpus.repositories.settings import local_settings, require_transaction
 from pgcorpus.repositories.statements import Nearest
 from pgcorpus.repositories.sync import Changes, Draft, Stored, SyncReport, check_name, compare
 from pgcorpus.repositories.writing import insert_drafts
@@ -70,7 +70,9 @@ class DocumentRepository:
 
         Raises:
             EmbeddingModelMismatchError: It was embedded with another model.
+            DatabaseError: The session is in AUTOCOMMIT.
         """
+        require_transaction(self._session.connection())
         scope = self._scope
         if (found := self._find_collection()) is None:
             self._session.execute(
@@ -125,12 +127,14 @@ class DocumentRepository:
             CollectionNotFoundError: There is no such collection.
             EmbeddingModelMismatchError: It was embedded with another model.
             FilterError: The filter cannot be understood.
+            SearchError: ``k``, ``offset`` or ``ef_search`` is out of range.
             VectorError: The vector has another length, or is zero or not finite.
         """
+        settings = statements.search_settings(ef_search, k + offset)
         collection = self.collection()
         search = self._nearest(vector, k, where, metric or collection.distance, exact, offset)
         connection = self._session.connection()
-        with local_settings(connection, statements.search_settings(ef_search, k + offset)):
+        with local_settings(connection, settings):
             rows = self._nearest_rows(connection, collection.id, search)
             if len(rows) < k and not exact:
                 rows = self._nearest_rows(connection, collection.id, replace(search, exact=True))
@@ -146,7 +150,7 @@ class DocumentRepository:
         offset: int,
     ) -> Nearest:
         if k < 1 or offset < 0:
-            raise DocumentError(f"a search wants k >= 1 and offset >= 0, not k = {k} and offset = {offset}")
+            raise SearchError(f"a search wants k >= 1 and offset >= 0, not k = {k} and offset = {offset}")
         array = vectors.as_searchable(vector, self._scope.dimensions)
         condition = compile_filter(where, self._scope.model)
         return Nearest(array, k, offset, parse_metric(metric), condition, exact)
@@ -208,34 +212,41 @@ class DocumentRepository:
             EmbeddingModelMismatchError: The collection was embedded with another model.
             DocumentError: A draft cannot be stored.
         """
+        _check_sources(sources)
         found = self._find_collection()
         stored = self._stored(self._scope.checked(found), sources) if found else {}
-        changes = [compare(drafts, stored.get(source, ())) for source, drafts in sources.items()]
+        language = found.language if found else self._scope.language
+        changes = [compare(drafts, stored.get(source, ()), language) for source, drafts in sources.items()]
         return [draft for change in changes for draft in change.needing_embedding()]
 
     def sync_sources(self, sources: Mapping[str, Sequence[Draft]]) -> SyncReport:
         """Make the sources consist of these documents: add, update, and delete what vanished.
 
         What did not change is not written again, and keeps its embedding. Two that write the same source take
-        turns.
+        turns until their transactions end; who calls this several times in one transaction does so in one order of
+        the sources, as with any lock.
 
         Args:
-            sources: Of each source, all its documents in order; an embedding may be left out where the stored
-                document has the same content.
+            sources: At most 1,000; of each, all its documents in order. An embedding may be left out where the
+                stored document has the same content.
 
         Raises:
             EmbeddingModelMismatchError: The collection was embedded with another model.
+            DatabaseError: The session is in AUTOCOMMIT.
             DocumentError: A draft cannot be stored.
             VectorError: A draft that is new or changed has no embedding, or one that cannot be stored.
         """
-        for source in sources:
-            check_name(source, "the source's name")
+        _check_sources(sources)
         collection = self.ensure_collection()
         self._session.execute(statements.lock_sources(collection.id, list(sources)))
         stored = self._stored(collection, sources)
-        changes = {source: compare(drafts, stored.get(source, ())) for source, drafts in sources.items()}
+        changes = {
+            source: compare(drafts, stored.get(source, ()), collection.language) for source, drafts in sources.items()
+        }
         for change in changes.values():
             self._check_embeddings(change)
+        # Of all sources first: a document may have moved from one to another.
+        self._delete_keys(collection.id, [key for change in changes.values() for key in change.deletes])
         for source, change in changes.items():
             self._write(collection.id, source, change)
         return sum((change.report for change in changes.values()), SyncReport())
@@ -263,10 +274,12 @@ class DocumentRepository:
             except VectorError as exc:
                 raise VectorError(f"the document {draft.key!r}: {exc}") from exc
 
+    def _delete_keys(self, collection_id: int, keys: Sequence[str]) -> None:
+        if keys:
+            self._session.execute(statements.delete_keys(self._scope.model, [collection_id], sorted(keys)))
+
     def _write(self, collection_id: int, source: str, change: Changes) -> None:
         model = self._scope.model
-        if change.deletes:
-            self._session.execute(statements.delete_keys(model, [collection_id], change.deletes))
         if change.inserts:
             inserts = sorted(change.inserts, key=_key)
             insert_drafts(self._session.connection(), model.__table__, collection_id, source, inserts)
@@ -276,6 +289,13 @@ class DocumentRepository:
                     _parameters(collection_id, draft, position) for draft, position in sorted(drafts, key=_key)
                 ]
                 self._session.connection().execute(statements.rewrite(model, with_content=with_content), parameters)
+
+
+def _check_sources(sources: Mapping[str, Any]) -> None:
+    for source in sources:
+        check_name(source, f"the source's name {source[:60]!r}")
+    if len(sources) > statements.MAX_SOURCES:
+        raise DocumentError(f"{len(sources):,} sources at once: at most {statements.MAX_SOURCES:,}")
 
 
 def _key(item: tuple[Draft, int]) -> str:
@@ -292,4 +312,5 @@ def _parameters(collection_id: int, draft: Draft, position: int) -> dict[str, An
         "b_embedding": draft.embedding,
         "b_metadata": dict(draft.meta),
         "b_position": position,
+        "b_language": draft.language,
     }

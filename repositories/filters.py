@@ -10,10 +10,27 @@ be understood raises :class:`~pgcorpus.errors.FilterError` before the server is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import date, datetime, time
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, Integer, Text, and_, cast, false, func, inspect, literal, not_, or_, true
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    SmallInteger,
+    Text,
+    and_,
+    cast,
+    false,
+    func,
+    inspect,
+    literal,
+    not_,
+    or_,
+    true,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
@@ -148,13 +165,13 @@ class _Column(_Field):
         return compare(self._column, self._value(operand, place))
 
     def _value(self, value: Any, place: str) -> Any:
+        """Return the value as the column's Python type: JSON has no dates, UUIDs or decimals of its own."""
         wanted = self._type.python_type
-        if wanted is datetime and isinstance(value, str):
-            value = _timestamp(value, place)
+        value = _converted(value, wanted, place)
         if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
             raise FilterError(f"{place}: expected {_NAMES.get(wanted, wanted.__name__)}, not {kind(value)}")
-        if isinstance(self._type, Integer) and not -(2**63) <= value < 2**63:
-            raise FilterError(f"{place}: {value} is not a 64-bit integer")
+        if isinstance(self._type, Integer) and not -(2 ** (bits := _bits(self._type))) <= value < 2**bits:
+            raise FilterError(f"{place}: {value} is not a {bits + 1}-bit integer")
         return _clean(value, place)
 
 
@@ -206,7 +223,18 @@ _COMPARISONS: dict[str, Callable[[Any, Any], Condition]] = {
     "$lte": lambda left, right: left <= right,
 }
 
-_NAMES = {str: "text", int: "an integer", datetime: "an ISO 8601 timestamp", bytes: "bytes"}
+_NAMES = {
+    str: "text",
+    int: "an integer",
+    float: "a number",
+    Decimal: "a number",
+    bool: "true or false",
+    datetime: "an ISO 8601 timestamp such as 2026-01-31T12:00:00Z",
+    date: "an ISO 8601 date such as 2026-01-31",
+    time: "an ISO 8601 time such as 12:00:00",
+    UUID: "a UUID",
+    bytes: "bytes",
+}
 
 
 def _maybe_negated(negate: bool, condition: Condition) -> Condition:
@@ -249,11 +277,28 @@ def _boolean(value: Any, place: str) -> bool:
     return value
 
 
-def _timestamp(value: str, place: str) -> datetime:
+def _converted(value: Any, wanted: type, place: str) -> Any:
+    if wanted in _NUMBERS and isinstance(value, int | float) and not isinstance(value, bool):
+        return wanted(repr(value))
+    if wanted not in _PARSERS or not isinstance(value, str):
+        return value
     try:
-        return datetime.fromisoformat(value)
+        return _PARSERS[wanted](value)
     except ValueError as exc:
-        raise FilterError(f"{place}: expected an ISO 8601 timestamp such as 2026-01-31T12:00:00Z") from exc
+        raise FilterError(f"{place}: expected {_NAMES[wanted]}") from exc
+
+
+def _bits(type_: Integer) -> int:
+    return 63 if isinstance(type_, BigInteger) else 15 if isinstance(type_, SmallInteger) else 31
+
+
+_NUMBERS = (float, Decimal)
+_PARSERS: dict[type, Callable[[str], Any]] = {
+    datetime: datetime.fromisoformat,
+    date: date.fromisoformat,
+    time: time.fromisoformat,
+    UUID: UUID,
+}
 
 
 def _json(value: Any, place: str) -> Any:

@@ -25,11 +25,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, Insert, insert
 
+from pgcorpus.errors import SearchError
 from pgcorpus.models import Collection, Metric
 from pgcorpus.vectors import Array
 
 # pgvector README, "HNSW": hnsw.ef_search is 1 to 1,000.
 MAX_EF_SEARCH = 1_000
+# Each takes a lock until the transaction ends, of the 6,400 that a server has by default.
+MAX_SOURCES = 1_000
 # At least .963 recall at every selectivity of a hard set (20,000 x 1536), where pgvector's 40 gave .79.
 DEFAULT_EF_SEARCH = 160
 
@@ -111,7 +114,12 @@ def search_settings(ef_search: int | None, wanted: int) -> str:
     Args:
         ef_search: Candidates HNSW keeps, 1 to 1,000; by default 160 or twice the hits wanted.
         wanted: Hits wanted, skipped ones included.
+
+    Raises:
+        SearchError: ``ef_search`` is out of range.
     """
+    if ef_search is not None and not 1 <= ef_search <= MAX_EF_SEARCH:
+        raise SearchError(f"ef_search must be 1 to {MAX_EF_SEARCH:,}, not {ef_search:,}")
     chosen = ef_search or max(DEFAULT_EF_SEARCH, 2 * wanted)
     return "; ".join(
         (
@@ -188,6 +196,7 @@ def stored_of_sources(model: type[Any], ids: Sequence[int], sources: Sequence[st
         model.content_hash,
         model.position,
         model.meta,
+        model.language,
         model.embedding.is_not(None).label("embedded"),
     )
     return _select(columns).where(in_collections(model, ids), model.source == any_(literal(list(sources), ARRAY(Text))))
@@ -208,12 +217,13 @@ def rewrite(model: type[Any], *, with_content: bool) -> Update:
 
     Args:
         model: The mapped class.
-        with_content: Whether content and embedding change too, or only metadata and position.
+        with_content: Whether content and embedding change too, or only metadata, position and language.
     """
     table = model.__table__
     values: dict[str, Any] = {
         "metadata": bindparam("b_metadata", type_=JSONB),
         "position": bindparam("b_position", type_=Integer),
+        "language": bindparam("b_language", type_=Text),
         "version": table.c.version + 1,
         "updated_at": func.now(),
     }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from pgcorpus.errors import DocumentError
 from pgcorpus.models import content_hash
+from pgcorpus.models.collection import DEFAULT_LANGUAGE
 from pgcorpus.repositories.positions import assign_positions
-from pgcorpus.repositories.values import json_problem, text_problem
+from pgcorpus.repositories.values import json_problem, same_json, text_problem
 from pgcorpus.vectors import Array
 
 # A btree entry holds about 2,700 bytes (PostgreSQL documentation, "B-Tree Indexes"); source and key are indexed.
@@ -25,14 +26,14 @@ class Draft:
         content: The text.
         meta: A JSON object.
         embedding: Shape (dimensions,); None where the stored one of the same content is to be kept.
-        language: Full-text language.
+        language: Full-text language; the collection's by default.
     """
 
     key: str
     content: str
     meta: Mapping[str, Any] = field(default_factory=dict)
     embedding: Array | None = field(default=None, compare=False)
-    language: str = "english"
+    language: str | None = None
 
 
 class Stored(NamedTuple):
@@ -43,6 +44,7 @@ class Stored(NamedTuple):
     content_hash: bytes | None
     position: int | None
     meta: dict[str, Any]
+    language: str
     embedded: bool
 
 
@@ -93,13 +95,19 @@ class Changes:
         return [draft for draft, _ in [*self.inserts, *self.rewrites]]
 
 
-def compare(drafts: Sequence[Draft], stored: Iterable[Stored]) -> Changes:
+def compare(drafts: Sequence[Draft], stored: Iterable[Stored], language: str = DEFAULT_LANGUAGE) -> Changes:
     """Return what has to be written for a source to become these drafts, in this order.
+
+    Args:
+        drafts: All documents of the source.
+        stored: What the database has of it.
+        language: Of drafts that name none.
 
     Raises:
         DocumentError: Two drafts have one key, or a draft cannot be stored; the message names the position.
     """
     check_drafts(drafts)
+    drafts = [draft if draft.language else replace(draft, language=language) for draft in drafts]
     present = {row.key: row for row in stored}
     positions = assign_positions([row.position if (row := present.get(d.key)) else None for d in drafts])
     changes = Changes([], [], [], sorted(present.keys() - {draft.key for draft in drafts}), 0)
@@ -120,7 +128,8 @@ def _kind_of_change(
         return changes.inserts
     if row.content_hash != content_hash(draft.content) or not row.embedded:
         return changes.rewrites
-    return None if (row.position, row.meta) == (position, dict(draft.meta)) else changes.touches
+    same = row.position == position and row.language == draft.language and same_json(row.meta, dict(draft.meta))
+    return None if same else changes.touches
 
 
 def check_drafts(drafts: Sequence[Draft]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 MAX_DEPTH = 32
@@ -49,6 +50,21 @@ def json_problem(value: Any, place: str, depth: int = 0) -> str | None:
             )
         case _:
             return f"{place}: {kind(value)} has no place in JSON"
+
+
+def same_json(left: Any, right: Any) -> bool:
+    """Return whether two JSON values are one value to PostgreSQL: ``1`` is ``1.0``, and not ``true``."""
+    match left, right:
+        case (bool(), _) | (_, bool()):
+            return left is right
+        case (int() | float(), int() | float()):
+            return Decimal(repr(left)) == Decimal(repr(right))
+        case (list() | tuple(), list() | tuple()):
+            return len(left) == len(right) and all(map(same_json, left, right))
+        case dict(), dict():
+            return left.keys() == right.keys() and all(same_json(value, right[key]) for key, value in left.items())
+        case _:
+            return type(left) is type(right) and bool(left == right)
 
 
 def _first_problem(items: Mapping[str, Any], depth: int) -> str | None:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Table, insert
 
 from pgcorpus import vectors
 from pgcorpus.adapters import BinaryVector
+from pgcorpus.faults import as_sqlalchemy
 from pgcorpus.models import content_hash
 from pgcorpus.repositories.sync import Draft
 
@@ -67,7 +68,11 @@ def _copy(connection: Connection, table: Table, rows: Iterator[tuple[Any, ...]])
     columns = SQL(", ").join(map(Identifier, COLUMNS))
     target = SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(name, columns)
     driver_connection: Any = connection.connection.driver_connection
-    with driver_connection.cursor() as cursor, cursor.copy(target) as copy:
+    with (
+        as_sqlalchemy(connection, f"COPY {table.fullname}"),
+        driver_connection.cursor() as cursor,
+        cursor.copy(target) as copy,
+    ):
         for row in rows:
             copy.write_row(_on_the_wire(*row))
 
@@ -84,5 +89,5 @@ def _on_the_wire(
     language: str,
 ) -> tuple[Any, ...]:
     """Say each number's width: binary COPY converts nothing."""
-    vector = None if embedding is None else BinaryVector(vectors.to_binary(embedding))
+    vector = None if embedding is None else BinaryVector(vectors.to_binary(vectors.as_array(embedding)))
     return Int8(collection_id), key, content, digest, source, Int4(position), Jsonb(meta), vector, language

@@ -33,7 +33,7 @@ LANGUAGES = (
     "portuguese", "romanian", "russian", "serbian", "spanish", "swedish", "tamil", "turkish", "yiddish",
 )  # fmt: skip
 CONFIGURATION = " ".join(f"WHEN '{language}'::text THEN '{language}'::regconfig" for language in LANGUAGES)
-TSVECTOR = f"to_tsvector(CASE language {CONFIGURATION} ELSE 'simple'::regconfig END, left(content, 250000))"
+TSVECTOR = f"to_tsvector(CASE language {CONFIGURATION} ELSE 'simple'::regconfig END, left(content, 200000))"
 
 
 def upgrade() -> None:

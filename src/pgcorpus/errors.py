@@ -15,6 +15,7 @@
     ├── CollectionError            a collection cannot be used as asked
     │   ├── CollectionNotFoundError
     │   └── EmbeddingModelMismatchError
+    ├── SearchError                a search is asked for the impossible
     ├── FilterError                a filter names an unknown field or operator, or a wrong type
     ├── DocumentError              a document cannot be stored
     │   └── VectorError            a vector cannot be stored or searched with
@@ -86,6 +87,10 @@ class CollectionNotFoundError(CollectionError, LookupError):
 
 class EmbeddingModelMismatchError(CollectionError):
     """The collection was embedded with another model."""
+
+
+class SearchError(PgCorpusError, ValueError):
+    """A search is asked for something impossible."""
 
 
 class FilterError(PgCorpusError, ValueError):

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import psycopg2
+from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from pgcorpus.errors import DatabaseError, PgCorpusError, SchemaError, UnreachableError
@@ -24,6 +30,21 @@ def translated(exc: DBAPIError) -> PgCorpusError:
     if state is None and isinstance(exc, OperationalError | InterfaceError):
         return UnreachableError(f"the database cannot be reached: {message}")
     return DatabaseError(message)
+
+
+@contextmanager
+def as_sqlalchemy(connection: Connection, statement: str) -> Iterator[None]:
+    """Raise what a driver raises as SQLAlchemy does, where its cursor is used directly.
+
+    Raises:
+        DBAPIError: The driver failed; of the kind that SQLAlchemy raises for that error.
+    """
+    base: type[Exception] = psycopg2.Error if connection.dialect.driver == "psycopg2" else psycopg.Error
+    try:
+        yield
+    except base as exc:
+        wrapped = DBAPIError.instance(statement, None, exc, base, dialect=connection.dialect)
+        raise wrapped from exc
 
 
 def _one_line(exc: DBAPIError) -> str:

@@ -38,6 +38,7 @@ def advisory_lock(engine: Engine, name: str, wait: float, fault: type[DatabaseEr
     key = _key(name)
     with engine.connect() as guard:
         guard.execution_options(isolation_level="AUTOCOMMIT")
+        guard.detach()  # a pool of one would have no connection left for the work
         _acquire(guard, name, key, wait, fault)
         try:
             yield

@@ -5,24 +5,35 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+from datetime import date
+from decimal import Decimal
 from typing import Any
+from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
+from alembic.autogenerate import produce_migrations
+from alembic.migration import MigrationContext
+from alembic.operations.ops import CreateTableOp
 from sqlalchemy import Engine, event, func, select, text
 from sqlalchemy.engine import URL
-from sqlalchemy.orm import Session
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session
 
-from pgcorpus.database import async_session_factory, create_async_engine, session_factory
+from pgcorpus.database import async_session_factory, autocommit, create_async_engine, session_factory
 from pgcorpus.errors import (
     CollectionNotFoundError,
+    DatabaseError,
     DefinitionError,
     DocumentError,
     EmbeddingModelMismatchError,
+    FilterError,
+    SearchError,
     VectorError,
 )
-from pgcorpus.models import Collection, Document
+from pgcorpus.models import Collection, Document, DocumentMixin, VectorMapped, vector_column
 from pgcorpus.repositories import AsyncDocumentRepository, DocumentRepository, Draft, SyncReport
+from pgcorpus.vectors import Array
 from tests.support.vectors import random_vectors, unit
 
 
@@ -128,7 +139,7 @@ def test_a_search_does_not_fetch_embeddings_and_sends_the_vector_once(session: S
 @pytest.mark.parametrize("k", [0, -1])
 def test_a_search_wants_at_least_one(session: Session, k: int) -> None:
     DocumentRepository(session).ensure_collection()
-    with pytest.raises(DocumentError, match="k >= 1"):
+    with pytest.raises(SearchError, match="k >= 1"):
         DocumentRepository(session).search(unit(0), k)
 
 
@@ -322,6 +333,135 @@ def test_the_hosts_own_query_uses_the_column(session: Session) -> None:
     assert session.scalar(nearest) == "2"
 
 
+@pytest.mark.parametrize("change", [{"n": True}, {"n": 1.5}, {"n": "1"}, {"n": None}, {"n": [1]}, {}])
+def test_metadata_that_is_another_json_value_is_written(session: Session, change: dict[str, Any]) -> None:
+    repository = DocumentRepository(session)
+    repository.sync_sources({"s": [Draft("k", "x", {"n": 1}, unit(0))]})
+    assert repository.sync_sources({"s": [Draft("k", "x", change)]}) == SyncReport(updated=1)
+    assert repository.get_by_key("k").meta == change  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("meta", [{"n": 6.02e23}, {"n": 1e-9}, {"n": 0.1}, {"n": 2.0}, {"n": (1, 2)}, {"n": 10**30}])
+def test_metadata_that_is_the_same_json_value_is_left_alone(session: Session, meta: dict[str, Any]) -> None:
+    repository = DocumentRepository(session)
+    repository.sync_sources({"s": [Draft("k", "x", meta, unit(0))]})
+    session.expire_all()
+    assert repository.sync_sources({"s": [Draft("k", "x", meta)]}) == SyncReport(unchanged=1)
+
+
+def test_a_documents_language_is_the_collections_unless_it_says_so(session: Session) -> None:
+    repository = DocumentRepository(session, language="german")
+    repository.sync_sources({"s": [Draft("a", "x", {}, unit(0)), Draft("b", "y", {}, unit(1), "french")]})
+    assert [repository.get_by_key(key).language for key in "ab"] == ["german", "french"]  # type: ignore[union-attr]
+    changed = [Draft("a", "x", {}, None, "english"), Draft("b", "y", {}, None, "french")]
+    assert repository.sync_sources({"s": changed}) == SyncReport(updated=1, unchanged=1)
+    session.expire_all()
+    assert repository.get_by_key("a").language == "english"  # type: ignore[union-attr]
+
+
+def test_a_document_may_move_to_another_source(session: Session) -> None:
+    repository = DocumentRepository(session)
+    repository.sync_sources({"a": [Draft("k", "x", {}, unit(0))]})
+    report = repository.sync_sources({"b": [Draft("k", "x", {}, unit(0))], "a": []})
+    assert report == SyncReport(added=1, deleted=1)
+
+
+def test_too_many_sources_at_once_are_refused(session: Session) -> None:
+    with pytest.raises(DocumentError, match="1,001 sources at once: at most 1,000"):
+        DocumentRepository(session).sync_sources({str(i): [] for i in range(1_001)})
+
+
+def test_a_driver_error_is_sqlalchemys_on_every_path(session: Session) -> None:
+    repository = DocumentRepository(session)
+    repository.sync_sources({"a": drafts("x")})
+    with pytest.raises(IntegrityError), session.begin_nested():
+        repository.sync_sources({"b": drafts("x")})
+    assert repository.sources() == ["a"]
+
+
+@pytest.mark.parametrize("ef_search", [0, -5, 1001])
+def test_an_ef_search_out_of_range_is_refused(session: Session, ef_search: int) -> None:
+    DocumentRepository(session).ensure_collection()
+    with pytest.raises(SearchError, match="1 to 1,000"):
+        DocumentRepository(session).search(unit(0), ef_search=ef_search)
+
+
+# AUTOCOMMIT
+
+
+def test_writes_in_autocommit_are_refused(engine: Engine) -> None:
+    with session_factory(autocommit(engine))() as session:
+        repository = DocumentRepository(session)
+        for write in (lambda: repository.add(Document(content="x")), lambda: repository.sync_sources({"s": []})):
+            with pytest.raises(DatabaseError, match="AUTOCOMMIT"):
+                write()
+
+
+def test_a_search_in_autocommit_leaves_a_transaction_that_the_host_began_by_hand(engine: Engine) -> None:
+    with session_factory(engine).begin() as session:
+        DocumentRepository(session).add(Document(content="x", embedding=unit(0)))
+        session.execute(text("CREATE TABLE host (n int)"))
+    with session_factory(autocommit(engine))() as session:
+        session.execute(text("BEGIN"))
+        session.execute(text("INSERT INTO host VALUES (1)"))
+        assert len(DocumentRepository(session).search(unit(0), 1)) == 1
+        session.execute(text("COMMIT"))
+        assert session.scalar(text("SELECT count(*) FROM host")) == 1
+
+
+# A host's own model
+
+
+class HostBase(DeclarativeBase):
+    pass
+
+
+class Article(DocumentMixin, HostBase):
+    __tablename__ = "articles"
+    author: Mapped[str | None]
+    rating: Mapped[float | None]
+    price: Mapped[Decimal | None]
+    day: Mapped[date | None]
+    token: Mapped[UUID | None]
+    embedding: VectorMapped[Array | None] = vector_column(8)
+
+
+def test_a_hosts_own_model_is_created_written_and_searched(engine: Engine) -> None:
+    HostBase.metadata.create_all(engine)
+    token = uuid4()
+    with session_factory(engine).begin() as session:
+        repository = DocumentRepository(session, "articles", model=Article)
+        repository.add_many(
+            [
+                Article(content="one", embedding=unit(0, 8), rating=4.5, price=Decimal("9.90"), token=token),
+                Article(content="two", embedding=unit(1, 8), author="me", day=date(2026, 1, 31)),
+            ]
+        )
+        assert repository.sync_sources({"s": [Draft("k", "three", {}, unit(2, 8))]}) == SyncReport(added=1)
+        assert [hit.document.content for hit in repository.search(unit(2, 8), 1)] == ["three"]
+        for where in ({"rating": {"$gt": 4}}, {"price": 9.9}, {"price": {"$lt": 10}}, {"token": str(token)}):
+            assert [hit.document.content for hit in repository.search(unit(0, 8), where=where)] == ["one"]
+        for where in ({"day": "2026-01-31"}, {"author": "me"}):
+            assert repository.count(where) == 1
+        for where in ({"day": "tomorrow"}, {"token": "x"}, {"rating": "x"}, {"price": True}):
+            with pytest.raises(FilterError):
+                repository.count(where)
+
+
+@pytest.mark.parametrize("embedding", [np.zeros(8), unit(0, 7)])
+def test_a_hosts_own_model_refuses_what_cannot_be_searched(embedding: Any) -> None:
+    with pytest.raises(VectorError):
+        Article(content="x", embedding=embedding)
+
+
+def test_alembic_can_autogenerate_a_hosts_own_model(engine: Engine) -> None:
+    with engine.connect() as connection:
+        operations = produce_migrations(MigrationContext.configure(connection), HostBase.metadata).upgrade_ops
+    assert operations is not None
+    created = [each for each in operations.ops if isinstance(each, CreateTableOp)]
+    assert [table.table_name for table in created] == ["articles"]
+
+
 # Async
 
 
@@ -339,7 +479,7 @@ def test_the_async_repository_does_what_the_sync_one_does(url: URL) -> None:
         async with async_session_factory(engine).begin() as session:
             repository = AsyncDocumentRepository(session, "c", embedding_model="m")
             assert await repository.sync_sources({"s": drafts("a", "b")}) == SyncReport(added=2)
-            assert await repository.plan_sources({"s": drafts("a", "x")}) == drafts("a", "x")[1:]
+            assert [draft.key for draft in await repository.plan_sources({"s": drafts("a", "x")})] == ["key x"]
             document = await repository.add(Document(content="c", embedding=unit(7)))
             await repository.add_many([Document(content="d", embedding=unit(8))])
             assert (await repository.get(document.id)) is document

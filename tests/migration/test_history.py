@@ -366,6 +366,13 @@ def test_a_build_that_was_cut_off_is_taken_up_again(engine: Engine) -> None:
     schema.check(engine)
 
 
+def test_a_pool_of_one_connection_is_enough(empty_url: URL) -> None:
+    engine = create_engine(empty_url, pool_size=1, max_overflow=0, pool_timeout=5)
+    schema.upgrade(engine)
+    assert schema.current(engine) == schema.head()
+    engine.dispose()
+
+
 def test_a_migration_leaves_no_setting_in_the_hosts_pool(empty_url: URL) -> None:
     host = create_engine(empty_url, pool_size=1, max_overflow=1)
     schema.upgrade(host)

@@ -9,7 +9,7 @@ from pgcorpus.repositories.sync import Draft, Stored, compare
 
 
 def stored(key: str, content: str, position: int, embedded: bool = True, **meta: object) -> Stored:
-    return Stored("s", key, content_hash(content), position, meta, embedded)
+    return Stored("s", key, content_hash(content), position, meta, "english", embedded)
 
 
 def test_a_new_source_is_inserted_in_order() -> None:
