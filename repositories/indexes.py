@@ -7,13 +7,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Index, MetaData, Table, select, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateIndex, DropIndex
 
+from pgcorpus.faults import sqlstate
 from pgcorpus.locks import advisory_lock
 from pgcorpus.models.vector import extension_schema
 
 _METHODS = ("hnsw", "ivfflat")
 
+_DROP_WAIT = "1s"
+_LOCK_NOT_AVAILABLE = "55P03"
 _BUILD_WAIT = 3600.0  # seconds: another process may be building the same index
 
 # Only the owner of a table may drop and create its indexes.
@@ -33,17 +37,23 @@ def vector_indexes(model: type[Any]) -> list[Index]:
 def drop_for_first_load(engine: Engine, model: type[Any]) -> bool:
     """Drop the vector indexes if the table is empty and ours, and return whether they are gone.
 
-    Copying rows with an HNSW index present takes 30 times as long as without.
+    Copying rows with an HNSW index present takes 30 times as long as without. It is no more than that: where others
+    use the table, the indexes stay, rather than that every reader waits behind the DROP.
 
     Args:
         engine: The database; the work is done outside any other transaction.
         model: The mapped class.
     """
-    with _own_connection(engine) as connection:
-        if not _owns(connection, model.__table__) or not _is_empty(connection, model.__table__):
+    with _own_connection(engine, lock_timeout=_DROP_WAIT) as connection:
+        if not _owns(connection, model.__table__) or not is_empty(connection, model):
             return False
-        for index in vector_indexes(model):
-            connection.execute(DropIndex(index, if_exists=True))
+        try:
+            for index in vector_indexes(model):
+                connection.execute(DropIndex(index, if_exists=True))
+        except DBAPIError as exc:
+            if sqlstate(exc) != _LOCK_NOT_AVAILABLE:
+                raise
+            return False
         return True
 
 
@@ -71,13 +81,13 @@ def build_missing(engine: Engine, model: type[Any]) -> None:
 
 
 @contextmanager
-def _own_connection(engine: Engine) -> Iterator[Connection]:
+def _own_connection(engine: Engine, lock_timeout: str = "0") -> Iterator[Connection]:
     """Yield a connection outside transactions whose settings never reach the pool."""
     with engine.connect() as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT")
         try:
             # A concurrent build waits for every older transaction: a timeout would leave it half-built.
-            connection.execute(text("SET lock_timeout = 0"))
+            connection.execute(text(f"SET lock_timeout = '{lock_timeout}'"))
             connection.execute(text("SET statement_timeout = 0"))
             if schema := extension_schema(connection.dialect):
                 connection.execute(_SEE_SCHEMA, {"schema": schema})
@@ -90,8 +100,9 @@ def _owns(connection: Connection, table: Table) -> bool:
     return bool(connection.scalar(_OWNED, {"name": table.fullname}))
 
 
-def _is_empty(connection: Connection, table: Table) -> bool:
-    return connection.execute(select(table.c.id).limit(1)).first() is None
+def is_empty(connection: Connection, model: type[Any]) -> bool:
+    """Return whether a model's table has no row."""
+    return connection.execute(select(model.id).limit(1)).first() is None
 
 
 def _absent(connection: Connection, model: type[Any]) -> list[Index]:

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any, NoReturn
 
 from pgcorpus.errors import SourceError
+from pgcorpus.repositories.values import json_problem
 from pgcorpus.services.chunking import (
     Passage,
     chunk_html,
@@ -118,7 +119,10 @@ def _parse_line(line: str) -> tuple[str, dict[str, Any]]:
     unknown = sorted(record.keys() - {"content", "metadata"})
     if unknown:
         raise ValueError(f'unknown field {json.dumps(unknown[0])}: put it inside "metadata"')
-    return _content(record), _metadata(record)
+    content, metadata = _content(record), _metadata(record)
+    if problem := json_problem(metadata, "metadata"):
+        raise ValueError(problem)
+    return content, metadata
 
 
 def _content(record: dict[str, Any]) -> str:

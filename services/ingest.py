@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from pgcorpus.database import session_factory
@@ -16,7 +17,7 @@ from pgcorpus.errors import VectorError
 from pgcorpus.models import Document
 from pgcorpus.models.collection import DEFAULT_TENANT
 from pgcorpus.repositories import DocumentRepository, Draft, SyncReport
-from pgcorpus.repositories.indexes import build_missing, drop_for_first_load, is_missing
+from pgcorpus.repositories.indexes import build_missing, drop_for_first_load, is_empty, is_missing
 from pgcorpus.services.chunking import keyed
 from pgcorpus.services.embedding import Embedder, pad
 from pgcorpus.services.sources import Source, belongs_to
@@ -101,6 +102,7 @@ class Ingestor:
         self._tenant = tenant
         self._notify = progress
         self._progress = Progress()
+        self._wrote = False
         self._counted = 0.0  # bytes of the present group that the progress has already
         self._seconds: dict[str, float] = dict.fromkeys(("read", "embed", "write", "index"), 0.0)
 
@@ -119,13 +121,13 @@ class Ingestor:
             DocumentError: A passage cannot be stored.
         """
         self._check_model()
-        drop_for_first_load(self._engine, Document)
         names: set[str] = set()
         changes = SyncReport()
-        for group in self._groups(sources):
-            changes += self._ingest_group(group)
-            names.update(group)
-        changes += self._delete_vanished(roots, names)
+        with self._index_mended():
+            for group in self._groups(sources):
+                changes += self._ingest_group(group)
+                names.update(group)
+            changes += self._delete_vanished(roots, names)
         self._build_index()
         progress = self._progress
         return IngestReport(len(names), progress.passages, progress.embedded, changes, dict(self._seconds))
@@ -180,6 +182,10 @@ class Ingestor:
             self._advance(size=share * len(batch), embedded=len(batch))
 
     def _write(self, group: dict[str, _Read], vectors: dict[str, Array]) -> SyncReport:
+        if not self._wrote:
+            # Not earlier: a wrong key or model would leave an empty table without its index.
+            drop_for_first_load(self._engine, Document)
+            self._wrote = True
         drafts = {
             name: [replace(draft, embedding=vectors.get(draft.key)) for draft in read.drafts]
             for name, read in group.items()
@@ -199,6 +205,21 @@ class Ingestor:
                 if name not in names and any(belongs_to(name, root) for root in roots)
             ]
             return SyncReport(deleted=repository.delete_sources(vanished)) if vanished else SyncReport()
+
+    @contextmanager
+    def _index_mended(self) -> Iterator[None]:
+        """After a failure build the index, if nothing was stored; otherwise that takes long, and the next run does."""
+        try:
+            yield
+        except Exception:
+            with suppress(SQLAlchemyError):
+                if self._wrote and self._is_empty():
+                    build_missing(self._engine, Document)
+            raise
+
+    def _is_empty(self) -> bool:
+        with self._engine.connect() as connection:
+            return is_empty(connection, Document)
 
     def _build_index(self) -> None:
         """Build what a first load, or an interrupted one, left out."""

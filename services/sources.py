@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pgcorpus.errors import SourceError
+from pgcorpus.repositories.sync import MAX_NAME_BYTES
 from pgcorpus.services.chunking import Passage
 from pgcorpus.services.formats import FORMAT_BY_SUFFIX, FORMATS, check_passages, decode, format_of, read_passages
 
@@ -89,6 +90,7 @@ def find_sources(
     stdin: BinaryIO | None = None,
     stdin_name: str = "stdin",
     stdin_format: str | None = None,
+    empty_folders: bool = False,
 ) -> SourceSet:
     """Find the files that the paths stand for, and check that each can be read.
 
@@ -98,12 +100,13 @@ def find_sources(
         stdin: Read in place of the process's standard input.
         stdin_name: The name of standard input's source.
         stdin_format: One of `text` (the default), `markdown`, `html` and `jsonl`.
+        empty_folders: Take a folder with nothing to read as it is, so that what was stored of it can be deleted.
 
     Raises:
         SourceError: If something is missing, unreadable, empty or not UTF-8 text, or a directory holds nothing to
             read, or a JSON line is not what it must be.
     """
-    finder = _Finder()
+    finder = _Finder(empty_folders)
     for path in paths:
         if str(path) == STDIN:
             finder.add(STDIN, lambda: _stdin_source(stdin or _process_stdin(), stdin_name, stdin_format))
@@ -131,13 +134,18 @@ def belongs_to(source_name: str, root: str) -> bool:
 class _Finder:
     """Collects sources by their real paths, so that a file given twice is one source."""
 
+    empty_folders: bool = False
     sources: dict[str, Source] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
     roots: list[str] = field(default_factory=list)
 
     def add(self, identity: str, make: Callable[[], Source]) -> None:
-        if identity not in self.sources:
-            self.sources[identity] = make()
+        if identity in self.sources:
+            return
+        source = make()
+        if any(source.name == other.name for other in self.sources.values()):
+            raise SourceError(f"two inputs are called {source.name}: give standard input another name")
+        self.sources[identity] = source
 
     def add_path(self, path: Path) -> None:
         if stat.S_ISDIR(_status(path).st_mode):
@@ -162,7 +170,7 @@ class _Finder:
             else:
                 self.add_file(path, format_of(path.name))
                 found = True
-        if not found:
+        if not found and not self.empty_folders:
             suffixes = " ".join(FORMAT_BY_SUFFIX)
             raise SourceError(f"{directory} holds nothing to read: put files there that end in {suffixes}")
         self.roots += _roots(directory)
@@ -241,6 +249,10 @@ def _name(path: Path) -> str:
         name.encode()
     except UnicodeEncodeError as exc:
         raise SourceError(f"The file name {name!a} is not UTF-8: rename the file") from exc
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise SourceError(
+            f"The path {name[:80]}... is longer than {MAX_NAME_BYTES:,} bytes: run from a folder nearer to it"
+        )
     return name
 
 

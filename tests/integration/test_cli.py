@@ -26,7 +26,7 @@ from tests.support.waiting import wait_until
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Spawn = Callable[..., subprocess.Popen[str]]
 
-PROGRAM = [sys.executable, "-c", "from pgcorpus.cli import main; main()"]
+PROGRAM = [sys.executable, "-m", "pgcorpus"]
 
 
 @pytest.fixture
@@ -196,6 +196,34 @@ def test_openai_embeds_where_there_is_a_key(run: Run) -> None:
         assert len(server.requests) == sent
 
 
+def test_a_folder_loses_what_vanished_and_the_current_one_only_when_asked(run: Run, folder: Path) -> None:
+    succeed(run("ingest", "."))
+    (folder / "docs/notes.txt").unlink()
+    (folder / "docs/pets.jsonl").unlink()
+    assert "0 deleted" in succeed(run("ingest", "."))
+    assert "0 deleted" in succeed(run("ingest", "docs", "--no-prune"))
+    assert "3 deleted" in succeed(run("ingest", "docs"))
+    (folder / "docs/cars.html").unlink()
+    assert "1 deleted" in succeed(run("ingest", ".", "--prune"))
+    (folder / "docs/fruit.md").unlink()
+    refused(run("ingest", "docs"), 1, "holds nothing to read")
+    assert "2 deleted" in succeed(run("ingest", "docs", "--prune"))
+
+
+def test_an_upgrade_mends_the_index_that_a_killed_load_left_out(run: Run, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("DROP INDEX pgcorpus.ix_documents_embedding"))
+    refused(run("migrate", "check"), 3, "ix_documents_embedding")
+    assert "built the vector index" in succeed(run("migrate", "upgrade"))
+    succeed(run("migrate", "check"))
+
+
+def test_a_first_load_that_cannot_embed_leaves_the_index(run: Run) -> None:
+    nowhere = {"OPENAI_API_KEY": "x", "OPENAI_BASE_URL": "http://127.0.0.1:1", "PGCORPUS_EMBEDDER": "openai"}
+    refused(run("ingest", "docs", env=nowhere), 1, "127.0.0.1:1")
+    succeed(run("migrate", "check"))
+
+
 # What is wrong
 
 
@@ -215,6 +243,11 @@ def test_every_command_has_help(run: Run, command: list[str]) -> None:
         ("broken.jsonl", b'{"content": "fine"}\n{"content": \n', ["broken.jsonl line 2"]),
         ("field.jsonl", b'{"text": "x"}\n', ["field.jsonl line 1", "text"]),
         ("blank.txt", b"  \n\n", ["no text"]),
+        (
+            "deep.jsonl",
+            b'{"content": "x", "metadata": ' + b'{"a":' * 40 + b"1" + b"}" * 40 + b"}",
+            ["deep.jsonl line 1"],
+        ),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named_and_nothing_is_stored(
@@ -272,6 +305,49 @@ def test_a_wrong_option_is_a_usage_error(run: Run, arguments: list[str]) -> None
 
 def test_an_empty_question_is_refused(run: Run) -> None:
     assert run("search", "  ").returncode == 2
+
+
+@pytest.mark.parametrize("option", ["--database-url", "--collection", "--tenant"])
+def test_an_empty_option_is_a_usage_error(run: Run, option: str) -> None:
+    process = run("search", "x", option, "")
+    assert process.returncode == 2
+    assert "it is empty" in process.stderr
+
+
+def test_two_inputs_of_one_name_are_refused(run: Run) -> None:
+    refused(run("ingest", "docs/notes.txt", "-", "--source", "docs/notes.txt", input="x"), 1, "two inputs are called")
+
+
+def test_a_statement_that_the_server_cancels_is_one_line(run: Run, url: URL) -> None:
+    impatient = url.update_query_dict({"options": "-c statement_timeout=1"}).render_as_string(hide_password=False)
+    refused(run("ingest", "docs", env={"PGCORPUS_DATABASE_URL": impatient}), 3, "statement timeout")
+
+
+def test_an_output_that_cannot_be_written_is_one_line(spawn: Spawn) -> None:
+    with Path("/dev/full").open("w") as full:
+        process = spawn("migrate", "sql", stdout=full)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "No space left on device" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_terminal_that_is_not_utf8_shows_what_it_can(run: Run, spawn: Spawn, folder: Path) -> None:
+    (folder / "accent.txt").write_text("Café au lait")
+    succeed(run("ingest", "accent.txt"))
+    process = spawn("search", "coffee", stdout=subprocess.PIPE, env={"PYTHONIOENCODING": "ascii"})
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "Caf? au lait" in output
+
+
+def test_a_current_folder_that_is_gone_is_one_line(spawn: Spawn, folder: Path) -> None:
+    gone = folder / "gone"
+    gone.mkdir()
+    process = spawn("ingest", "x.txt", cwd=gone, preexec_fn=gone.rmdir)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1, errors
+    assert "Traceback" not in errors
 
 
 @pytest.mark.parametrize(("signal_", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, func, select, text
 
 from pgcorpus.database import create_engine, session_factory
-from pgcorpus.errors import EmbeddingError, EmbeddingModelMismatchError, SourceError
+from pgcorpus.errors import DocumentError, EmbeddingError, EmbeddingModelMismatchError, SourceError
 from pgcorpus.models import Document
 from pgcorpus.repositories import DocumentRepository, SyncReport
 from pgcorpus.repositories.indexes import build_missing, drop_for_first_load, is_missing
@@ -171,12 +171,14 @@ def test_progress_reaches_the_whole_size(engine: Engine) -> None:
 # The vector index around a first load
 
 
-def test_a_first_load_builds_the_index_after_the_data(engine: Engine) -> None:
+def test_a_first_load_builds_the_index_after_the_data(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest_module, "GROUP_PASSAGES", 1)
     during: list[bool | None] = []
     embedder = CountingEmbedder(before=lambda _: during.append(index_is_valid(engine)))
     stages: list[Stage] = []
-    ingest(engine, source("a", "one"), embedder=embedder, progress=lambda each: stages.append(each.stage))
-    assert during == [None]
+    sources = (source("a", "one"), source("b", "two"))
+    ingest(engine, *sources, embedder=embedder, progress=lambda each: stages.append(each.stage))
+    assert during == [True, None], "it is dropped with the first write, not before"
     assert stages[-1] is Stage.INDEXING
     assert index_is_valid(engine) is True
 
@@ -190,14 +192,35 @@ def test_a_later_load_keeps_the_index(engine: Engine) -> None:
     assert during == [True]
 
 
-def test_an_index_that_a_killed_load_left_out_is_built_by_the_next(engine: Engine) -> None:
-    def fail(_: Sequence[str]) -> None:
-        raise EmbeddingError("down")
+def test_an_index_that_a_failed_load_left_out_is_built_by_the_next(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest_module, "GROUP_PASSAGES", 1)
 
+    def fail(texts: Sequence[str]) -> None:
+        if "two" in texts:
+            raise EmbeddingError("down")
+
+    sources = (source("a", "one"), source("b", "two"))
     with pytest.raises(EmbeddingError):
-        ingest(engine, source("a", "one"), embedder=CountingEmbedder(before=fail))
+        ingest(engine, *sources, embedder=CountingEmbedder(before=fail))
     assert index_is_valid(engine) is None
-    ingest(engine, source("a", "one"))
+    ingest(engine, *sources)
+    assert index_is_valid(engine) is True
+
+
+def test_a_load_that_stores_nothing_leaves_the_index(engine: Engine) -> None:
+    bad = source("a", "one\0")
+    with pytest.raises(DocumentError):
+        ingest(engine, bad)
+    assert index_is_valid(engine) is True
+
+
+def test_readers_never_wait_for_a_first_load(engine: Engine) -> None:
+    """The DROP of the index would queue behind one reader, and all others behind the DROP."""
+    with engine.connect() as reader:
+        reader.execute(select(func.count()).select_from(Document))
+        assert drop_for_first_load(engine, Document) is False
     assert index_is_valid(engine) is True
 
 

@@ -31,6 +31,12 @@ from pgcorpus.services.sources import SourceSet, find_sources
 @options.embedder
 @click.option("--source", "stdin_name", default="stdin", show_default=True, help="The source's name for '-'.")
 @click.option("--format", "stdin_format", type=click.Choice(FORMATS), help="What '-' holds. [default: text]")
+@click.option(
+    "--prune/--no-prune",
+    default=None,
+    help="Delete what is stored of files that are no longer in a folder. By default for every folder but '.', to which "
+    "all relative names in the collection would belong.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no notes.")
 @options.as_json
 @options.database_url
@@ -41,6 +47,7 @@ def ingest(
     embedder: str | None,
     stdin_name: str,
     stdin_format: str | None,
+    prune: bool | None,
     quiet: bool,
     as_json: bool,
     database_url: str | None,
@@ -48,20 +55,21 @@ def ingest(
     """Store files and folders as documents with embeddings.
 
     Text, Markdown, HTML and JSON lines ({"content": "...", "metadata": {...}}); '-' is standard input. A second run
-    embeds and writes only what changed, and deletes what vanished from a file or folder. Each file is stored whole
-    or not at all; an interrupted run is taken up by the next.
+    embeds and writes only what changed, and deletes what vanished. Each file is stored whole or not at all; an
+    interrupted run is taken up by the next.
     """
     if "-" in paths and sys.stdin.isatty():
         note("reading standard input; Ctrl-D ends it")
-    found = find_sources(paths, stdin_name=stdin_name, stdin_format=stdin_format)
+    found = find_sources(paths, stdin_name=stdin_name, stdin_format=stdin_format, empty_folders=prune is True)
+    roots = [] if prune is False else [root for root in found.roots if root or prune]
     chosen = choose_embedder(embedder, load_settings())
     started = time.perf_counter()
     with options.migrated_database(database_url) as engine, progress_bar(found.size, quiet=quiet) as progress:
-        report = Ingestor(engine, chosen, collection, tenant, progress=progress).ingest(found.sources, found.roots)
+        report = Ingestor(engine, chosen, collection, tenant, progress=progress).ingest(found.sources, roots)
     if not quiet:
         _say_skipped(found)
     print_report(report, collection, time.perf_counter() - started, as_json=as_json)
-    if report.passages == 0:
+    if report.passages == 0 and not prune:
         raise SourceError("there is no text in what was read")
 
 

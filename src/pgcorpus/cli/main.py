@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -19,7 +21,7 @@ from pgcorpus.cli.ingest import ingest
 from pgcorpus.cli.migrate import migrate
 from pgcorpus.cli.output import fail
 from pgcorpus.cli.search import search
-from pgcorpus.errors import ConfigError, DatabaseError, FilterError, PgCorpusError
+from pgcorpus.errors import ConfigError, DatabaseError, FilterError, PgCorpusError, SearchError
 from pgcorpus.faults import translated
 
 EXIT_ERROR = 1
@@ -51,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: Without the program's name; the process's own by default.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 shows what it can
     sys.exit(run_command(arguments))
 
 
@@ -61,7 +66,9 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         arguments: As in :func:`main`.
     """
     try:
-        return int(cli.main(arguments, prog_name="pgcorpus", standalone_mode=False) or 0)
+        code = int(cli.main(arguments, prog_name="pgcorpus", standalone_mode=False) or 0)
+        sys.stdout.flush()  # here, where a full disk can still be told
+        return code
     except click.exceptions.Exit as exc:
         return exc.exit_code
     except click.ClickException as exc:
@@ -72,24 +79,34 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         return _reader_gone()
-    except PgCorpusError as exc:
-        return _failed(exc)
-    except DBAPIError as exc:
-        return _failed(translated(exc))
-    except SQLAlchemyError as exc:
-        return _failed(DatabaseError(str(exc).partition("\n")[0]))
+    except OSError as exc:
+        return _system_refused(exc)
+    except (PgCorpusError, SQLAlchemyError) as exc:
+        return _failed(_as_ours(exc))
+
+
+def _as_ours(exc: PgCorpusError | SQLAlchemyError) -> PgCorpusError:
+    if isinstance(exc, PgCorpusError):
+        return exc
+    return translated(exc) if isinstance(exc, DBAPIError) else DatabaseError(str(exc).partition("\n")[0])
 
 
 def _failed(exc: PgCorpusError) -> int:
     fail(str(exc))
-    if isinstance(exc, ConfigError | FilterError):
+    if isinstance(exc, ConfigError | FilterError | SearchError):
         return EXIT_USAGE
     return EXIT_DATABASE if isinstance(exc, DatabaseError) else EXIT_ERROR
 
 
+def _system_refused(exc: OSError) -> int:
+    fail(f"{exc.filename or 'the output'}: {exc.strerror or exc}")
+    return _reader_gone()
+
+
 def _reader_gone() -> int:
     """``pgcorpus search ... | head`` closes our output: say nothing, and keep the interpreter from saying it."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(OSError, ValueError):  # a test's output has no descriptor
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return EXIT_ERROR
 
 

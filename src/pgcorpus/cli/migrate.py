@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import click
+from sqlalchemy import Engine
 
 from pgcorpus import schema
 from pgcorpus.cli import options
-from pgcorpus.cli.output import print_json, results
+from pgcorpus.cli.output import messages, print_json, results
+from pgcorpus.models import Document
+from pgcorpus.repositories.indexes import build_missing, is_missing
 from pgcorpus.target import open_database
 
 lock_wait = click.option(
@@ -27,11 +30,12 @@ def migrate() -> None:
 @lock_wait
 @options.database_url
 def upgrade(revision: str, lock_wait: float, database_url: str | None) -> None:
-    """Upgrade to REVISION, the newest by default."""
+    """Upgrade to REVISION, the newest by default, and mend a missing or invalid vector index."""
     with open_database(database_url) as engine:
         before = schema.current(engine)
         schema.upgrade(engine, revision, lock_wait=lock_wait)
         _say_move(before, schema.current(engine))
+        _mend_index(engine)
 
 
 @migrate.command(context_settings={"ignore_unknown_options": True})  # -1 is a revision
@@ -91,6 +95,14 @@ def check(database_url: str | None) -> None:
 def sql(revision: str, down: bool) -> None:
     """Print a migration's SQL without running it, for review or for a database administrator."""
     click.echo(schema.sql(revision, downgrade=down))
+
+
+def _mend_index(engine: Engine) -> None:
+    """Build the vector index that a load which was cut off left out, or that is invalid."""
+    if schema.current(engine) == schema.head() and is_missing(engine, Document):
+        with messages().status("building the vector index"):
+            build_missing(engine, Document)
+        results().print("built the vector index, which was missing or invalid")
 
 
 def _say_move(before: str | None, after: str | None) -> None:

@@ -15,13 +15,24 @@ from pgcorpus.cli.output import note
 from pgcorpus.config import load_settings
 from pgcorpus.target import open_database
 
+
+def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """An unset variable of a shell must not mean the private database."""
+    if value == "":
+        raise click.BadParameter("it is empty")
+    return value
+
+
 database_url = click.option(
     "--database-url",
     metavar="URL",
+    callback=_not_empty,
     help="The database, for example postgresql+psycopg://user@host/name. [env: PGCORPUS_DATABASE_URL, DATABASE_URL]",
 )
-collection = click.option("-c", "--collection", default="default", show_default=True, help="The collection's name.")
-tenant = click.option("--tenant", default="default", show_default=True, help="Whose collection.")
+collection = click.option(
+    "-c", "--collection", default="default", show_default=True, callback=_not_empty, help="The collection's name."
+)
+tenant = click.option("--tenant", default="default", show_default=True, callback=_not_empty, help="Whose collection.")
 embedder = click.option(
     "-e",
     "--embedder",
