@@ -74,15 +74,23 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as exc:
         exc.show()
         return exc.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        fail("interrupted: what was stored is whole, and the next run goes on from there")
-        return EXIT_INTERRUPTED
+    except (KeyboardInterrupt, click.Abort) as exc:
+        return _stopped(exc)
     except BrokenPipeError:
         return _reader_gone()
     except OSError as exc:
         return _system_refused(exc)
     except (PgCorpusError, SQLAlchemyError) as exc:
         return _failed(_as_ours(exc))
+
+
+def _stopped(exc: BaseException) -> int:
+    """Tell Ctrl-C from a question that was answered with no; click raises Abort for both."""
+    if isinstance(exc, click.Abort) and not isinstance(exc.__cause__, KeyboardInterrupt):
+        fail("nothing was done")
+        return EXIT_ERROR
+    fail("interrupted: what was stored is whole, and the next run goes on from there")
+    return EXIT_INTERRUPTED
 
 
 def _as_ours(exc: PgCorpusError | SQLAlchemyError) -> PgCorpusError:
