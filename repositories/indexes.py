@@ -97,7 +97,8 @@ def _own_connection(engine: Engine, lock_timeout: str = "0") -> Iterator[Connect
 
 
 def _owns(connection: Connection, table: Table) -> bool:
-    return bool(connection.scalar(_OWNED, {"name": table.fullname}))
+    name = connection.dialect.identifier_preparer.format_table(table)
+    return bool(connection.scalar(_OWNED, {"name": name}))
 
 
 def is_empty(connection: Connection, model: type[Any]) -> bool:
@@ -106,12 +107,14 @@ def is_empty(connection: Connection, model: type[Any]) -> bool:
 
 
 def _absent(connection: Connection, model: type[Any]) -> list[Index]:
-    return [index for index in vector_indexes(model) if not connection.scalar(_VALID, {"name": _full_name(index)})]
+    names = {index: _quoted(connection, index) for index in vector_indexes(model)}
+    return [index for index, name in names.items() if not connection.scalar(_VALID, {"name": name})]
 
 
-def _full_name(index: Index) -> str:
+def _quoted(connection: Connection, index: Index) -> str:
     assert index.table is not None  # noqa: S101 -- taken from a table
-    return ".".join(filter(None, (index.table.schema, index.name)))
+    preparer = connection.dialect.identifier_preparer
+    return ".".join(preparer.quote(part) for part in (index.table.schema, index.name) if part)
 
 
 def _concurrent(index: Index) -> Index:

@@ -51,6 +51,7 @@ def test_start_url_psql_stop(run: Run) -> None:
     assert succeed(run("db", "url")).strip() == url
     assert succeed(run("collections", "--database-url", url))
     assert succeed(run("db", "psql", "-At", "-c", "SELECT count(*) FROM pgcorpus.documents")).strip() == "1"
+    assert succeed(run("db", "psql", "-d", "postgres", "-Atc", "SELECT current_database()")).strip() == "postgres"
     assert "running: True" in succeed(run("db", "status"))
     assert "stopped" in succeed(run("db", "stop"))
     assert "not running" in succeed(run("db", "stop"))

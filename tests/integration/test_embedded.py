@@ -78,7 +78,7 @@ def query(url: str, sql: str) -> list[tuple[object, ...]]:
 
 
 def open_session(server: EmbeddedServer) -> psycopg.Connection[tuple[object, ...]]:
-    return psycopg.connect(server.psql_command()[1], autocommit=True)
+    return psycopg.connect(server.url.replace("+psycopg", ""), autocommit=True)
 
 
 def python(code: str, *arguments: object) -> subprocess.Popen[str]:
@@ -223,7 +223,7 @@ def test_tools_run_as_the_current_user(server: EmbeddedServer) -> None:
             [*server.psql_command(), "-XAtc", "SELECT current_user"], capture_output=True, text=True, check=True
         )
         dump = subprocess.run(
-            [server.binary("pg_dump"), "--schema-only", server.psql_command()[1]],
+            [server.binary("pg_dump"), "--schema-only", *server.psql_command()[1:]],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
     assert psql.stdout.strip() == "corpus"

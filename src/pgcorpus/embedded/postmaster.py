@@ -65,6 +65,10 @@ class Running:
         host = quote(str(self.entry.socket_dir), safe="/")
         return f"{scheme}://{ROLE}@/{DATABASE}?host={host}&port={self.entry.port}"
 
+    def options(self) -> list[str]:
+        """Return the same as options of PostgreSQL's programs."""
+        return ["-h", str(self.entry.socket_dir), "-p", str(self.entry.port), "-U", ROLE, "-d", DATABASE]
+
 
 class OrphansError(EmbeddedServerError):
     """Backends of a killed server still use its memory; each ends when its statement does."""

@@ -178,10 +178,12 @@ class EmbeddedServer:
     def psql_command(self) -> list[str]:
         """Return the command line of a ``psql`` session, for this user as is (root included).
 
+        Options may follow: a ``-d`` of theirs names another database of the same server.
+
         Raises:
             EmbeddedServerError: The server does not run.
         """
-        return [str(self.binary("psql")), self._current().url("postgresql")]
+        return [str(self.binary("psql")), *self._current().options()]
 
     def binary(self, name: str) -> Path:
         """Return the path of one of PostgreSQL's programs, such as ``pg_dump``.
