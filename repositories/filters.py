@@ -167,6 +167,8 @@ class _Column(_Field):
     def _value(self, value: Any, place: str) -> Any:
         """Return the value as the column's Python type: JSON has no dates, UUIDs or decimals of its own."""
         wanted = self._type.python_type
+        if isinstance(value, int | float) and (problem := json_problem(value, place)):
+            raise FilterError(problem)  # beyond what can be converted, or even written into a message
         value = _converted(value, wanted, place)
         if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
             raise FilterError(f"{place}: expected {_NAMES.get(wanted, wanted.__name__)}, not {kind(value)}")

@@ -136,6 +136,7 @@ class _Finder:
 
     empty_folders: bool = False
     sources: dict[str, Source] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
     skipped: list[Skipped] = field(default_factory=list)
     roots: list[str] = field(default_factory=list)
 
@@ -143,9 +144,10 @@ class _Finder:
         if identity in self.sources:
             return
         source = make()
-        if any(source.name == other.name for other in self.sources.values()):
+        if source.name in self.names:
             raise SourceError(f"two inputs are called {source.name}: give standard input another name")
         self.sources[identity] = source
+        self.names.add(source.name)
 
     def add_path(self, path: Path) -> None:
         if stat.S_ISDIR(_status(path).st_mode):

@@ -239,6 +239,7 @@ def deep(levels: int) -> dict[str, Any]:
         ({"position": True}, "expected an integer, not true or false"),
         ({"id": 2**63}, "64-bit"),
         ({"position": 2**31}, "32-bit"),
+        ({"id": 10**5000}, "over 1,000 digits"),
         ({"created_at": "yesterday"}, "ISO 8601"),
         ({"source": "a\0b"}, "null character"),
         ({"meta.a\0": 1}, "null character"),

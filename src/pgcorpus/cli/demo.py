@@ -77,8 +77,10 @@ def demo() -> None:
 
 def _program() -> str:
     """Return how this program can be called again: by its name, or by its path where a shell would not find it."""
-    found = shutil.which("pgcorpus")
-    return "pgcorpus" if found and Path(found).samefile(sys.argv[0]) else shlex.quote(os.path.relpath(sys.argv[0]))
+    found, installed = shutil.which("pgcorpus"), Path(sys.executable).with_name("pgcorpus")
+    if found and (not installed.exists() or installed.samefile(found)):
+        return "pgcorpus"
+    return shlex.quote(os.path.relpath(installed))
 
 
 def _index(engine: Engine, embedder: Embedder) -> None:
