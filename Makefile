@@ -1,6 +1,7 @@
 # make demo    the main job, end to end, on a private PostgreSQL
 # make test    the tests
 # make lint    ruff, mypy and pyright
+# make bench   the comparison with other libraries, about ten minutes; BENCH passes options on: BENCH=--quick
 # make clean   remove what the others made here
 #
 # Both set up their own virtual environment first. VENV and PACKAGE choose another one, or an installed wheel.
@@ -30,6 +31,10 @@ lint: $(STAMP)
 	# On a copy: pyright leaves out the link tree of an editable install, and says nothing.
 	@copy=$$(mktemp -d) && cp -rL "$$($(BIN)/python -c 'import pgcorpus; print(*pgcorpus.__path__)')" "$$copy" \
 	&& $(BIN)/pyright --pythonpath $(BIN)/python "$$copy"; code=$$?; rm -rf "$$copy"; exit $$code
+
+.PHONY: bench
+bench: $(STAMP)
+	@$(BIN)/python -m benchmarks $(BENCH)
 
 install: $(STAMP)
 

@@ -1,18 +1,37 @@
-"""How documents are read and written."""
+"""How documents, and rows of any class with a vector column, are read and written."""
 
-from pgcorpus.repositories.aio import AsyncDocumentRepository
+from pgcorpus.repositories.aio import AsyncDocumentRepository, AsyncVectorRepository
 from pgcorpus.repositories.document import DocumentRepository
-from pgcorpus.repositories.filters import Where, compile_filter
-from pgcorpus.repositories.hits import DocumentView, Hit
-from pgcorpus.repositories.sync import Draft, SyncReport
+from pgcorpus.repositories.filters import Where, compile_field, compile_filter
+from pgcorpus.repositories.hits import DocumentView, Facet, Hit, Hits, HybridHit, Page, TextHit
+from pgcorpus.repositories.search.explanation import Explanation
+from pgcorpus.repositories.search.requests import SearchOptions
+from pgcorpus.repositories.vector import VectorRepository
+from pgcorpus.repositories.writing.drafts import DocumentLike, Draft
+from pgcorpus.repositories.writing.index_policy import IndexPolicy
+from pgcorpus.repositories.writing.sync import SyncReport
+from pgcorpus.repositories.writing.upserting import UpsertReport
 
 __all__ = [
     "AsyncDocumentRepository",
+    "AsyncVectorRepository",
+    "DocumentLike",
     "DocumentRepository",
     "DocumentView",
     "Draft",
+    "Explanation",
+    "Facet",
     "Hit",
+    "Hits",
+    "HybridHit",
+    "IndexPolicy",
+    "Page",
+    "SearchOptions",
     "SyncReport",
+    "TextHit",
+    "UpsertReport",
+    "VectorRepository",
     "Where",
+    "compile_field",
     "compile_filter",
 ]

@@ -1,113 +1,115 @@
-"""The repository of documents, for a :class:`sqlalchemy.ext.asyncio.AsyncSession`.
+"""The repositories for a :class:`sqlalchemy.ext.asyncio.AsyncSession`.
 
-Every method is that of :class:`~pgcorpus.repositories.document.DocumentRepository`, run on the session's own
-connection without blocking the event loop. There is one implementation; a test holds the two lists equal.
+Every method is that of the sync repository, run on the session's own connection without blocking the event loop.
+There is one implementation; a test holds the lists of methods equal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from functools import wraps
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from pgcorpus import vectors
-from pgcorpus.models import Collection, Metric
+from pgcorpus.models import Metric
 from pgcorpus.models.collection import DEFAULT_TENANT
 from pgcorpus.repositories.document import DocumentRepository
-from pgcorpus.repositories.filters import Where
-from pgcorpus.repositories.hits import Hit
-from pgcorpus.repositories.sync import Draft, SyncReport
+from pgcorpus.repositories.vector import VectorRepository
 
-_T = TypeVar("_T")
+M = TypeVar("M")
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+_END = object()
 
 
-class AsyncDocumentRepository:
+def _awaited(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
+    """Return a sync repository's method as one to await."""
+
+    @wraps(method)
+    async def run(self: Any, *args: P.args, **kwargs: P.kwargs) -> T:
+        answer: T = await self._session.run_sync(lambda _: method(self._sync, *args, **kwargs))
+        return answer
+
+    return run  # type: ignore[return-value]
+
+
+def _iterated(
+    method: Callable[Concatenate[Any, P], Iterator[T]],
+) -> Callable[Concatenate[Any, P], AsyncIterator[T]]:
+    """Return a sync repository's generator as one for ``async for``."""
+
+    @wraps(method)
+    async def run(self: Any, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
+        items = method(self._sync, *args, **kwargs)
+        while (item := await self._session.run_sync(lambda _: next(items, _END))) is not _END:
+            yield item
+
+    return run  # type: ignore[return-value]
+
+
+class AsyncVectorRepository(Generic[M]):
+    """Rows of a mapped class; see :class:`~pgcorpus.repositories.vector.VectorRepository`.
+
+    Args:
+        session: Any async session on psycopg 3.
+        model: The mapped class.
+        column: The attribute of the vector column.
+        metric: The metric of searches that name none.
+    """
+
+    def __init__(
+        self, session: AsyncSession, model: type[M], column: str | None = None, *, metric: Metric | str | None = None
+    ) -> None:
+        self._session = session
+        self._sync: Any = VectorRepository(session.sync_session, model, column, metric=metric)
+
+    search = _awaited(VectorRepository.search)
+    search_many = _awaited(VectorRepository.search_many)
+    search_like = _awaited(VectorRepository.search_like)
+    explain = _awaited(VectorRepository.explain)
+    count = _awaited(VectorRepository.count)
+    list = _awaited(VectorRepository.list)
+    export = _iterated(VectorRepository.export)
+    facets = _awaited(VectorRepository.facets)
+    add = _awaited(VectorRepository.add)
+    add_many = _awaited(VectorRepository.add_many)
+    bulk_load = _awaited(VectorRepository.bulk_load)
+    delete = _awaited(VectorRepository.delete)
+
+
+class AsyncDocumentRepository(AsyncVectorRepository[Any]):
     """Documents of one collection; see :class:`~pgcorpus.repositories.document.DocumentRepository`.
 
     Args:
         session: Any async session on psycopg 3.
         collection: The collection's name.
         tenant: Whose collection.
-        **options: As there: ``embedding_model``, ``model``, ``metric``, ``language``.
+        **options: As there: ``embedding_model``, ``model``, ``column``, ``metric``, ``language``.
     """
 
     def __init__(
         self, session: AsyncSession, collection: str = "default", tenant: str = DEFAULT_TENANT, **options: Any
     ) -> None:
         self._session = session
-        self._documents = DocumentRepository(session.sync_session, collection, tenant, **options)
+        self._sync = DocumentRepository(session.sync_session, collection, tenant, **options)
 
-    async def _run(self, method: Callable[..., _T], *args: Any, **kwargs: Any) -> _T:
-        return await self._session.run_sync(lambda _: method(*args, **kwargs))
-
-    async def collection(self) -> Collection:
-        """Return the collection."""
-        return await self._run(self._documents.collection)
-
-    async def ensure_collection(self) -> Collection:
-        """Return the collection, made if there is none."""
-        return await self._run(self._documents.ensure_collection)
-
-    async def collections(self) -> Sequence[Collection]:
-        """Return the tenant's collections by name."""
-        return await self._run(self._documents.collections)
-
-    async def search(
-        self,
-        vector: vectors.VectorLike,
-        k: int = 10,
-        *,
-        where: Where | None = None,
-        metric: Metric | str | None = None,
-        ef_search: int | None = None,
-        exact: bool = False,
-        offset: int = 0,
-    ) -> list[Hit]:
-        """Return the ``k`` nearest documents, nearest first."""
-        return await self._run(
-            self._documents.search,
-            vector,
-            k,
-            where=where,
-            metric=metric,
-            ef_search=ef_search,
-            exact=exact,
-            offset=offset,
-        )
-
-    async def get(self, document_id: int) -> Any | None:
-        """Return the document of that id, or None."""
-        return await self._run(self._documents.get, document_id)
-
-    async def get_by_key(self, key: str) -> Any | None:
-        """Return the document of that key, or None."""
-        return await self._run(self._documents.get_by_key, key)
-
-    async def count(self, where: Where | None = None) -> int:
-        """Return how many documents there are, or match a filter."""
-        return await self._run(self._documents.count, where)
-
-    async def sources(self) -> Sequence[str]:
-        """Return the names of the sources, sorted."""
-        return await self._run(self._documents.sources)
-
-    async def add(self, document: Any) -> Any:
-        """Add one document and flush, so that it has its id."""
-        return await self._run(self._documents.add, document)
-
-    async def add_many(self, documents: Sequence[Any]) -> Sequence[Any]:
-        """Add documents and flush, so that they have their ids; all or none."""
-        return await self._run(self._documents.add_many, documents)
-
-    async def plan_sources(self, sources: Mapping[str, Sequence[Draft]]) -> list[Draft]:
-        """Return the drafts whose embedding is not stored yet; nothing is written."""
-        return await self._run(self._documents.plan_sources, sources)
-
-    async def sync_sources(self, sources: Mapping[str, Sequence[Draft]]) -> SyncReport:
-        """Make the sources consist of these documents: add, update, and delete what vanished."""
-        return await self._run(self._documents.sync_sources, sources)
-
-    async def delete_sources(self, sources: Sequence[str]) -> int:
-        """Delete all documents of the sources and return how many there were."""
-        return await self._run(self._documents.delete_sources, sources)
+    collection = _awaited(DocumentRepository.collection)
+    ensure_collection = _awaited(DocumentRepository.ensure_collection)
+    collections = _awaited(DocumentRepository.collections)
+    search_text = _awaited(DocumentRepository.search_text)
+    search_hybrid = _awaited(DocumentRepository.search_hybrid)
+    get = _awaited(DocumentRepository.get)
+    get_by_key = _awaited(DocumentRepository.get_by_key)
+    sources = _awaited(DocumentRepository.sources)
+    add = _awaited(DocumentRepository.add)
+    add_many = _awaited(DocumentRepository.add_many)
+    upsert = _awaited(DocumentRepository.upsert)
+    bulk_load = _awaited(DocumentRepository.bulk_load)
+    plan_sources = _awaited(DocumentRepository.plan_sources)
+    sync_sources = _awaited(DocumentRepository.sync_sources)
+    sync_source = _awaited(DocumentRepository.sync_source)
+    delete = _awaited(DocumentRepository.delete)
+    delete_sources = _awaited(DocumentRepository.delete_sources)
+    update_meta = _awaited(DocumentRepository.update_meta)

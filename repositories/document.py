@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, CursorResult
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from pgcorpus import vectors
-from pgcorpus.errors import DocumentError, SearchError, VectorError
-from pgcorpus.models import Collection, Document, Metric, content_hash, parse_metric
+from pgcorpus.models import Collection, Document, Metric, parse_metric
 from pgcorpus.models.collection import DEFAULT_LANGUAGE, DEFAULT_TENANT
-from pgcorpus.repositories import statements
-from pgcorpus.repositories.filters import Where, compile_filter
-from pgcorpus.repositories.hits import Hit, to_hits
+from pgcorpus.repositories.collections import Collections
+from pgcorpus.repositories.filters import Where
+from pgcorpus.repositories.hits import VIEW_COLUMNS, HybridHit, TextHit
 from pgcorpus.repositories.scope import Scope
-from pgcorpus.repositories.settings import local_settings, require_transaction
-from pgcorpus.repositories.statements import Nearest
-from pgcorpus.repositories.sync import Changes, Draft, Stored, SyncReport, check_name, compare
-from pgcorpus.repositories.writing import insert_drafts
+from pgcorpus.repositories.search import listing
+from pgcorpus.repositories.search.requests import Request
+from pgcorpus.repositories.search.searcher import Scoped
+from pgcorpus.repositories.search.textual import DEFAULT_RRF_K, DEFAULT_WEIGHTS, Fusion, TextSearcher
+from pgcorpus.repositories.target import make_target
+from pgcorpus.repositories.vector import VectorRepository
+from pgcorpus.repositories.writing.drafts import DocumentLike, Draft, check_name
+from pgcorpus.repositories.writing.index_policy import IndexPolicy
+from pgcorpus.repositories.writing.loading import Progress
+from pgcorpus.repositories.writing.sync import SyncReport
+from pgcorpus.repositories.writing.upserting import UpsertReport
+from pgcorpus.repositories.writing.writer import DocumentWriter
 
 
-class DocumentRepository:
+class DocumentRepository(VectorRepository[Any]):
     """Documents of one collection.
 
     It works inside the session's transaction, flushes and never commits.
@@ -34,6 +40,7 @@ class DocumentRepository:
         tenant: Whose collection; one tenant never sees another's.
         embedding_model: The model of the vectors given. With it, a collection of another model is refused.
         model: The mapped document class.
+        column: The attribute of its vector column; not needed where there is one only.
         metric: The metric of a collection that is made here.
         language: The full-text language of a collection that is made here.
     """
@@ -46,13 +53,17 @@ class DocumentRepository:
         *,
         embedding_model: str | None = None,
         model: type[Any] = Document,
+        column: str | None = None,
         metric: Metric | str = Metric.COSINE,
         language: str = DEFAULT_LANGUAGE,
     ) -> None:
         check_name(collection, "the collection's name")
         check_name(tenant, "the tenant's name")
-        self._session = session
+        self._bind(session, make_target(model, column, scoped=True))
         self._scope = Scope(collection, tenant, embedding_model, model, parse_metric(metric), language)
+        self._collections = Collections(session, self._scope)
+        self._writer = DocumentWriter(session, self._scope)
+        self._texts = TextSearcher(session, self._target)
 
     # Collections
 
@@ -63,7 +74,7 @@ class DocumentRepository:
             CollectionNotFoundError: Nothing was written to it yet.
             EmbeddingModelMismatchError: It was embedded with another model.
         """
-        return self._scope.checked(self._find_collection())
+        return self._collections.get()
 
     def ensure_collection(self) -> Collection:
         """Return the collection, made if there is none, with its embedding model set.
@@ -72,137 +83,220 @@ class DocumentRepository:
             EmbeddingModelMismatchError: It was embedded with another model.
             DatabaseError: The session is in AUTOCOMMIT.
         """
-        require_transaction(self._session.connection())
-        scope = self._scope
-        if (found := self._find_collection()) is None:
-            self._session.execute(
-                statements.new_collection(
-                    scope.tenant, scope.collection, scope.embedding_model, scope.metric, scope.language
-                )
-            )
-            found = self._find_collection()
-        collection = scope.checked(found)
-        if scope.embedding_model and collection.embedding_model is None:
-            self._session.execute(statements.claim_model(collection.id, scope.embedding_model))
-            self._session.refresh(collection)
-        return scope.checked(collection)
+        return self._collections.ensure()
 
     def collections(self) -> Sequence[Collection]:
         """Return the tenant's collections by name."""
-        return self._session.scalars(statements.collections_of(self._scope.tenant)).all()
+        return self._collections.all()
 
-    def _find_collection(self) -> Collection | None:
-        return self._session.scalars(
-            statements.collection_named(self._scope.tenant, self._scope.collection)
-        ).one_or_none()
+    def _scoped(self, *, fresh: bool = False) -> Scoped:
+        seen = self._collections.reference(fresh=fresh)
+        parameters = {
+            "scope_id": seen.id,
+            "scope_tenant": self._scope.tenant,
+            "scope_name": self._scope.collection,
+            "scope_model": seen.embedding_model or "",
+        }
+        return Scoped(parameters, Metric(seen.distance))
 
-    # Reading
+    def _scope_parameters(self) -> Mapping[str, Any]:
+        return {"scope_id": self._collections.reference(fresh=True).id}
 
-    def search(
+    # Searching by words
+
+    def search_text(
         self,
-        vector: vectors.VectorLike,
+        query: str,
         k: int = 10,
         *,
         where: Where | None = None,
-        metric: Metric | str | None = None,
-        ef_search: int | None = None,
-        exact: bool = False,
+        language: str | None = None,
         offset: int = 0,
-    ) -> list[Hit]:
-        """Return the ``k`` nearest documents, nearest first.
-
-        A filtered search returns ``min(k, matches)`` hits: where the index scan gave up early, an exact one
-        completes the answer. Documents without an embedding are no matches.
+        highlight: tuple[str, str] | None = ("**", "**"),
+        timeout: float | None = None,
+    ) -> Sequence[TextHit]:
+        """Return the documents that match words, the best first.
 
         Args:
-            vector: Query vector of shape (dimensions,).
-            k: Hits wanted, at least 1.
-            where: A filter; see :mod:`pgcorpus.repositories.filters`.
-            metric: The collection's by default. One that no index serves is answered exactly, by a full scan.
-            ef_search: Candidates HNSW keeps, 1 to 1,000 (pgvector README, "HNSW"); by default 160 or 2 k.
-            exact: Compare with every row rather than ask the index.
+            query: In the form of web searches: ``vacuum -full "dead rows" or bloat`` (PostgreSQL documentation,
+                ``websearch_to_tsquery``).
+            k: Hits wanted.
+            where: A filter.
+            language: Of the query; the collection's by default.
             offset: Hits to skip.
+            highlight: What stands before and after a matching word in the snippets; None for no snippets. A
+                snippet is text of the document: escape it before it becomes HTML.
+            timeout: Seconds after which the search is given up.
+
+        Raises:
+            CollectionNotFoundError: There is no such collection.
+            FilterError: The filter cannot be understood.
+            SearchError: A number is out of range, or the query cannot be sent.
+            SearchTimeoutError: The timeout is over.
+        """
+        request = Request(k=k, where=where, offset=offset, timeout=timeout)
+        chosen = language or self._collections.reference().language
+        return self._answered(
+            lambda scoped: self._texts.search_text(query, request, scoped, chosen, highlight),
+        )
+
+    def search_hybrid(
+        self,
+        text: str,
+        vector: vectors.VectorLike,
+        k: int = 10,
+        *,
+        weights: tuple[float, float] = DEFAULT_WEIGHTS,
+        rrf_k: float = DEFAULT_RRF_K,
+        where: Where | None = None,
+        metric: Metric | str | None = None,
+        language: str | None = None,
+        candidates: int | None = None,
+        offset: int = 0,
+        ef_search: int | None = None,
+        exact: bool = False,
+        timeout: float | None = None,
+    ) -> Sequence[HybridHit]:
+        """Return the best of a vector search and a search for any of a text's words, in one statement.
+
+        Args:
+            text: A question; a document with any of its words is a match, with more of them a better one.
+            vector: The same question as a vector of shape (dimensions,).
+            k: Hits wanted.
+            weights: Of the vector's side and of the text's.
+            rrf_k: The constant of reciprocal rank fusion, which adds ``weight / (rrf_k + rank)``.
+            where: A filter for both sides.
+            metric: The collection's by default.
+            language: Of the text; the collection's by default.
+            candidates: Rows taken from each side; by default 4 (k + offset), at least 40.
+            offset: Hits to skip.
+            ef_search: Candidates that HNSW keeps.
+            exact: Compare the vector with every row.
+            timeout: Seconds after which the search is given up.
 
         Raises:
             CollectionNotFoundError: There is no such collection.
             EmbeddingModelMismatchError: It was embedded with another model.
             FilterError: The filter cannot be understood.
-            SearchError: ``k``, ``offset`` or ``ef_search`` is out of range.
+            SearchError: A number is out of range, or the text cannot be sent.
+            SearchTimeoutError: The timeout is over.
             VectorError: The vector has another length, or is zero or not finite.
         """
-        settings = statements.search_settings(ef_search, k + offset)
-        collection = self.collection()
-        search = self._nearest(vector, k, where, metric or collection.distance, exact, offset)
-        connection = self._session.connection()
-        with local_settings(connection, settings):
-            rows = self._nearest_rows(connection, collection.id, search)
-            if len(rows) < k and not exact:
-                rows = self._nearest_rows(connection, collection.id, replace(search, exact=True))
-        return to_hits(rows, search.metric)
+        parsed = None if metric is None else parse_metric(metric)
+        request = Request(
+            k=k, where=where, metric=parsed, offset=offset, ef_search=ef_search, exact=exact, timeout=timeout
+        )
+        fusion = Fusion(weights, rrf_k, candidates)
+        array = vectors.as_searchable(vector, self._target.dimensions)
+        chosen = language or self._collections.reference().language
+        return self._answered(
+            lambda scoped: self._texts.search_hybrid(text, array, request, scoped, fusion, chosen),
+        )
 
-    def _nearest(
-        self,
-        vector: vectors.VectorLike,
-        k: int,
-        where: Where | None,
-        metric: Metric | str,
-        exact: bool,
-        offset: int,
-    ) -> Nearest:
-        if k < 1 or offset < 0:
-            raise SearchError(f"a search wants k >= 1 and offset >= 0, not k = {k} and offset = {offset}")
-        array = vectors.as_searchable(vector, self._scope.dimensions)
-        condition = compile_filter(where, self._scope.model)
-        return Nearest(array, k, offset, parse_metric(metric), condition, exact)
-
-    def _nearest_rows(self, connection: Connection, collection_id: int, search: Nearest) -> Sequence[Any]:
-        return connection.execute(statements.nearest(self._scope.model, [collection_id], search)).all()
+    # Reading
 
     def get(self, document_id: int) -> Any | None:
-        """Return the document of that id, or None."""
-        return self._session.scalars(
-            statements.by_id(self._scope.model, [self.collection().id], document_id)
-        ).one_or_none()
+        """Return the document of that id as a mapped object, or None."""
+        return self._entity(self._scope.model.id == document_id)
 
     def get_by_key(self, key: str) -> Any | None:
-        """Return the document of that key, or None."""
-        return self._session.scalars(statements.by_key(self._scope.model, [self.collection().id], key)).one_or_none()
+        """Return the document of that key as a mapped object, or None."""
+        return self._entity(self._scope.model.key == key)
 
-    def count(self, where: Where | None = None) -> int:
-        """Return how many documents there are, or match a filter."""
-        condition = compile_filter(where, self._scope.model)
-        statement = statements.count(self._scope.model, [self.collection().id], condition)
-        count: int = self._session.execute(statement).scalar_one()
-        return count
+    def _entity(self, condition: ColumnElement[bool]) -> Any | None:
+        statement = select(self._scope.model).where(*self._target.conditions(), condition)
+        return self._session.scalars(statement, dict(self._scope_parameters())).one_or_none()
 
     def sources(self) -> Sequence[str]:
         """Return the names of the sources, sorted."""
-        return self._session.scalars(statements.source_names(self._scope.model, [self.collection().id])).all()
+        return self._session.scalars(listing.source_names(self._target), dict(self._scope_parameters())).all()
+
+    def _as_key(self, key: Any | None) -> tuple[Any, ...] | None:
+        """A document's id stands for the key: its collection is the repository's."""
+        return None if key is None else (self._scope_parameters()["scope_id"], key)
+
+    def _as_next(self, key: tuple[Any, ...]) -> Any:
+        return key[-1]
+
+    def _export_columns(self) -> tuple[str, ...]:
+        """What a document is written with; the rest is made by the database."""
+        own = self._target.other_columns
+        return (*(name for name in VIEW_COLUMNS if name not in ("collection_id", "id")), "language", *own)
 
     # Writing
 
-    def add(self, document: Any) -> Any:
-        """Add one document and flush, so that it has its id.
+    def add(self, document: DocumentLike) -> Any:
+        """Add one document, flush, and return it as a mapped object with its id.
 
         Args:
-            document: A new instance of the repository's model; its ``collection_id`` is set here.
+            document: An instance of the model, a :class:`Draft` or a mapping of attribute names. One without a key
+                gets a random one; one without a language the collection's.
 
         Raises:
             EmbeddingModelMismatchError: The collection was embedded with another model.
+            DatabaseError: The session is in AUTOCOMMIT.
+            DocumentError: It cannot be stored, or its key is stored already.
             VectorError: Its embedding cannot be stored.
         """
-        return self.add_many([document])[0]
+        return self._writer.add(document)
 
-    def add_many(self, documents: Sequence[Any]) -> Sequence[Any]:
-        """Add documents and flush, so that they have their ids; all or none."""
-        collection = self.ensure_collection()
-        for document in documents:
-            document.collection_id = collection.id
-        self._session.add_all(documents)
-        self._session.flush()
-        return documents
+    def add_many(self, documents: Iterable[DocumentLike]) -> Sequence[Any]:
+        """Add documents, flush, and return them as mapped objects with their ids; all or none.
 
-    def plan_sources(self, sources: Mapping[str, Sequence[Draft]]) -> list[Draft]:
+        Args:
+            documents: As in :meth:`add`.
+
+        Raises:
+            DocumentError: One cannot be stored, or its key is stored already; the message names its position.
+            VectorError: An embedding cannot be stored; and otherwise as :meth:`add`.
+        """
+        return self._writer.add_many(documents)
+
+    def upsert(self, documents: Iterable[DocumentLike]) -> UpsertReport:
+        """Insert the documents whose keys are new, and update those that are stored and differ; all or none.
+
+        A document without an embedding keeps the stored one if its content is the same, and else waits for one.
+        A source or position that is None, and attributes of your own model that are not given, stay as stored;
+        metadata is replaced. What does not differ is not written. Two that upsert the same keys take turns.
+
+        Args:
+            documents: As in :meth:`add`, each with a key; they are held in memory.
+
+        Raises:
+            DocumentError: One cannot be stored, has no key, or that of another; the message names its position.
+            VectorError: An embedding cannot be stored; and otherwise as :meth:`add`.
+        """
+        return self._writer.upsert(documents)
+
+    def bulk_load(
+        self,
+        documents: Iterable[DocumentLike],
+        *,
+        index: IndexPolicy | str = IndexPolicy.AUTO,
+        source: str | None = None,
+        progress: Progress | None = None,
+        expected: int | None = None,
+    ) -> int:
+        """Load new documents in bounded memory, by binary COPY on psycopg 3, and return how many there were.
+
+        Args:
+            documents: As in :meth:`add`; taken one by one, from a generator, say, that must not use the session.
+            index: ``auto`` drops the vector indexes, loads and rebuilds them once, where the table is empty or
+                mostly new, this role owns it, and nobody uses it; ``keep`` never drops; ``defer`` drops the model's
+                own and leaves the rebuilding to you. All of it is part of the transaction.
+            source: The source of documents that name none.
+            progress: Called with the number of documents so far, after every 1,000 and at the end.
+            expected: How many there will be, where ``documents`` has no length.
+
+        Raises:
+            DefinitionError: There is no such policy.
+            DocumentError: One cannot be stored, or its key is stored already or was loaded before; the message
+                names its position.
+            VectorError: An embedding cannot be stored; and otherwise as :meth:`add`.
+        """
+        return self._writer.bulk_load(documents, index=index, source=source, progress=progress, expected=expected)
+
+    def plan_sources(self, sources: Mapping[str, Sequence[Draft]]) -> Sequence[Draft]:
         """Return the drafts whose embedding is not stored yet; nothing is written.
 
         Args:
@@ -212,23 +306,32 @@ class DocumentRepository:
             EmbeddingModelMismatchError: The collection was embedded with another model.
             DocumentError: A draft cannot be stored.
         """
-        _check_sources(sources)
-        found = self._find_collection()
-        stored = self._stored(self._scope.checked(found), sources) if found else {}
-        language = found.language if found else self._scope.language
-        changes = [compare(drafts, stored.get(source, ()), language) for source, drafts in sources.items()]
-        return [draft for change in changes for draft in change.needing_embedding()]
+        return self._writer.plan_sources(sources)
 
-    def sync_sources(self, sources: Mapping[str, Sequence[Draft]]) -> SyncReport:
-        """Make the sources consist of these documents: add, update, and delete what vanished.
+    def sync_source(self, source: str, documents: Iterable[DocumentLike]) -> SyncReport:
+        """Make a source consist of these documents: add, update, and delete what vanished.
 
         What did not change is not written again, and keeps its embedding. Two that write the same source take
-        turns until their transactions end; who calls this several times in one transaction does so in one order of
-        the sources, as with any lock.
+        turns until their transactions end.
 
         Args:
-            sources: At most 1,000; of each, all its documents in order. An embedding may be left out where the
-                stored document has the same content.
+            source: Its name.
+            documents: As in :meth:`add`, all of the source in order, each with a key. An embedding may be left out
+                where the stored document has the same content.
+
+        Raises:
+            DocumentError: One cannot be stored, or has no key; the message names its position.
+            VectorError: One that is new or changed has no embedding, or one that cannot be stored.
+        """
+        return self._writer.sync_source(source, documents)
+
+    def sync_sources(self, sources: Mapping[str, Sequence[Draft]]) -> SyncReport:
+        """Do what :meth:`sync_source` does, for several sources.
+
+        Who calls it several times in one transaction does so in one order of the sources, as with any lock.
+
+        Args:
+            sources: At most 1,000; of each, all its documents in order.
 
         Raises:
             EmbeddingModelMismatchError: The collection was embedded with another model.
@@ -236,81 +339,36 @@ class DocumentRepository:
             DocumentError: A draft cannot be stored.
             VectorError: A draft that is new or changed has no embedding, or one that cannot be stored.
         """
-        _check_sources(sources)
-        collection = self.ensure_collection()
-        self._session.execute(statements.lock_sources(collection.id, list(sources)))
-        stored = self._stored(collection, sources)
-        changes = {
-            source: compare(drafts, stored.get(source, ()), collection.language) for source, drafts in sources.items()
-        }
-        for change in changes.values():
-            self._check_embeddings(change)
-        # Of all sources first: a document may have moved from one to another.
-        self._delete_keys(collection.id, [key for change in changes.values() for key in change.deletes])
-        for source, change in changes.items():
-            self._write(collection.id, source, change)
-        return sum((change.report for change in changes.values()), SyncReport())
+        return self._writer.sync_sources(sources)
+
+    def delete(self, where: Where | None = None, *, everything: bool = False) -> int:
+        """Delete the documents that a filter finds, and return how many there were.
+
+        Args:
+            where: A filter. One that says nothing about a document is refused.
+            everything: Instead of a filter: delete all documents of the collection.
+
+        Raises:
+            CollectionNotFoundError: There is no such collection.
+            FilterError: The filter cannot be understood, or would delete everything.
+        """
+        return self._writer.delete(where, everything=everything)
 
     def delete_sources(self, sources: Sequence[str]) -> int:
-        """Delete all documents of the sources and return how many there were."""
-        statement = statements.delete_sources(self._scope.model, [self.collection().id], sources)
-        result = self._session.execute(statement)
-        assert isinstance(result, CursorResult)  # noqa: S101 -- what a DELETE returns
-        return result.rowcount
+        """Delete all documents of the sources, in one statement, and return how many there were."""
+        return self._writer.delete_sources(sources)
 
-    def _stored(self, collection: Collection, sources: Mapping[str, Any]) -> dict[str, list[Stored]]:
-        rows = self._session.execute(statements.stored_of_sources(self._scope.model, [collection.id], list(sources)))
-        by_source: dict[str, list[Stored]] = {}
-        for row in rows:
-            by_source.setdefault(row.source, []).append(Stored(*row))
-        return by_source
+    def update_meta(self, where: Where | None, changes: Mapping[str, Any], *, remove: Iterable[str] = ()) -> int:
+        """Change the metadata of the documents that a filter finds, and return how many differ now.
 
-    def _check_embeddings(self, change: Changes) -> None:
-        for draft in change.needing_embedding():
-            if draft.embedding is None:
-                raise VectorError(f"the document {draft.key!r} is new or changed and has no embedding")
-            try:
-                vectors.as_searchable(draft.embedding, self._scope.dimensions)
-            except VectorError as exc:
-                raise VectorError(f"the document {draft.key!r}: {exc}") from exc
+        Args:
+            where: A filter; None for all documents of the collection.
+            changes: New values by key. Keys of the first level only: an object in the metadata is replaced whole.
+            remove: Keys to drop.
 
-    def _delete_keys(self, collection_id: int, keys: Sequence[str]) -> None:
-        if keys:
-            self._session.execute(statements.delete_keys(self._scope.model, [collection_id], sorted(keys)))
-
-    def _write(self, collection_id: int, source: str, change: Changes) -> None:
-        model = self._scope.model
-        if change.inserts:
-            inserts = sorted(change.inserts, key=_key)
-            insert_drafts(self._session.connection(), model.__table__, collection_id, source, inserts)
-        for drafts, with_content in ((change.rewrites, True), (change.touches, False)):
-            if drafts:
-                parameters = [
-                    _parameters(collection_id, draft, position) for draft, position in sorted(drafts, key=_key)
-                ]
-                self._session.connection().execute(statements.rewrite(model, with_content=with_content), parameters)
-
-
-def _check_sources(sources: Mapping[str, Any]) -> None:
-    for source in sources:
-        check_name(source, f"the source's name {source[:60]!r}")
-    if len(sources) > statements.MAX_SOURCES:
-        raise DocumentError(f"{len(sources):,} sources at once: at most {statements.MAX_SOURCES:,}")
-
-
-def _key(item: tuple[Draft, int]) -> str:
-    """Writing in key order keeps two writers from waiting for each other."""
-    return item[0].key
-
-
-def _parameters(collection_id: int, draft: Draft, position: int) -> dict[str, Any]:
-    return {
-        "b_collection_id": collection_id,
-        "b_key": draft.key,
-        "b_content": draft.content,
-        "b_content_hash": content_hash(draft.content),
-        "b_embedding": draft.embedding,
-        "b_metadata": dict(draft.meta),
-        "b_position": position,
-        "b_language": draft.language,
-    }
+        Raises:
+            CollectionNotFoundError: There is no such collection.
+            DocumentError: The changes cannot be stored.
+            FilterError: The filter cannot be understood.
+        """
+        return self._writer.update_meta(where, changes, remove=remove)

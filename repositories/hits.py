@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import namedtuple
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from pgcorpus.models import Metric
+from pgcorpus.vectors import Array
+
+D = TypeVar("D")
 
 
-@dataclass(frozen=True, slots=True)
-class DocumentView:
-    """A document as a search reads it: without its embedding, and not tied to the session."""
+class DocumentView(NamedTuple):
+    """A document as a search reads it: not tied to the session.
+
+    Attributes:
+        embedding: Shape (dimensions,), where it was asked for.
+    """
 
     collection_id: int
     id: int
@@ -20,23 +28,125 @@ class DocumentView:
     source: str | None
     position: int | None
     meta: dict[str, Any]
+    embedding: Array | None = None
+
+    def __eq__(self, other: object) -> bool:
+        """Compare everything but the embedding, which is an array."""
+        return isinstance(other, DocumentView) and self[:-1] == other[:-1]
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((self.collection_id, self.id))
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+VIEW_COLUMNS = DocumentView._fields[:-1]
+
+
+class Hit(NamedTuple, Generic[D]):
     """One answer of a search.
 
     Attributes:
-        document: The passage found.
+        document: A :class:`DocumentView`; with ``columns``, or of a model that is no document, a named tuple; with
+            ``entities``, the mapped object.
         distance: In the search's metric; smaller is nearer.
         score: The same as a score; larger is better (for cosine 1 - distance).
+        before: With ``context``, the passages before it in its source.
+        after: With ``context``, the passages after it.
+    """
+
+    document: D
+    distance: float
+    score: float
+    before: tuple[DocumentView, ...] = ()
+    after: tuple[DocumentView, ...] = ()
+
+
+class Hits(list[Hit[D]]):
+    """The answers of a search, nearest first, and how they were found.
+
+    Attributes:
+        metric: The metric of the distances.
+        exact: Whether every matching row was compared: asked for, or needed to complete the answer.
+        indexed: Whether the model declares an index that serves the metric; without one a search is a full scan.
+    """
+
+    def __init__(self, hits: Iterable[Hit[D]], metric: Metric, *, exact: bool, indexed: bool) -> None:
+        super().__init__(hits)
+        self.metric = metric
+        self.exact = exact
+        self.indexed = indexed
+
+
+@dataclass(frozen=True, slots=True)
+class TextHit:
+    """One answer of a full-text search.
+
+    Attributes:
+        document: The passage.
+        score: ``ts_rank`` divided by 1 + the logarithm of the length; larger is better.
+        snippet: The best fragments with the query's words highlighted.
     """
 
     document: DocumentView
-    distance: float
     score: float
+    snippet: str | None
 
 
-def to_hits(rows: Iterable[Any], metric: Metric) -> list[Hit]:
-    """Turn a search's rows (the passage's columns, then the distance) into hits."""
-    return [Hit(DocumentView(*row[:-1]), row[-1], metric.score(row[-1])) for row in rows]
+@dataclass(frozen=True, slots=True)
+class HybridHit:
+    """One answer of a hybrid search.
+
+    Attributes:
+        document: The passage.
+        score: The fused score; larger is better.
+        distance: To the vector; None if the vector's side did not find it.
+        vector_score: The distance as a score, larger is better; None likewise.
+        vector_rank: 1 for the nearest; None likewise.
+        text_score: ``ts_rank``; None if the text's side did not find it.
+        text_rank: 1 for the best; None likewise.
+    """
+
+    document: DocumentView
+    score: float
+    distance: float | None
+    vector_score: float | None
+    vector_rank: int | None
+    text_score: float | None
+    text_rank: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[D]):
+    """Some rows in the order of their keys.
+
+    Attributes:
+        items: The rows.
+        next: What to give as ``after`` for the next page; None on the last one.
+    """
+
+    items: tuple[D, ...]
+    next: Any | None
+
+
+@dataclass(frozen=True, slots=True)
+class Facet:
+    """A value of a field and how many rows have it.
+
+    Attributes:
+        value: The value; None where the field is missing.
+        count: Number of rows.
+    """
+
+    value: Any
+    count: int
+
+
+@lru_cache(maxsize=512)
+def row_maker(names: tuple[str, ...]) -> Callable[..., Any]:
+    """Return what makes a row's values into a document: a view if they are a view's, else a named tuple."""
+    if names[: len(VIEW_COLUMNS)] == VIEW_COLUMNS and names[len(VIEW_COLUMNS) :] in ((), ("embedding",)):
+        return DocumentView
+    made: Callable[..., Any] = namedtuple("Columns", names, rename=True)  # type: ignore[misc]
+    return made

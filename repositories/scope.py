@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from pgcorpus.errors import CollectionNotFoundError, EmbeddingModelMismatchError
 from pgcorpus.models import DIMENSIONS, Collection, Document, Metric
 from pgcorpus.models.collection import DEFAULT_LANGUAGE, DEFAULT_TENANT
+
+
+class Reference(NamedTuple):
+    """What a search needs to know of a collection."""
+
+    id: int
+    embedding_model: str | None
+    distance: str
+    language: str
+
+
+C = TypeVar("C", Collection, Reference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +48,11 @@ class Scope:
         dimensions: int = self.model.__table__.c.embedding.type.dim or DIMENSIONS
         return dimensions
 
-    def checked(self, found: Collection | None) -> Collection:
+    def accepts(self, found: Collection | Reference) -> bool:
+        """Return whether a collection's vectors can be compared with those given here."""
+        return not self.embedding_model or found.embedding_model in (None, self.embedding_model)
+
+    def checked(self, found: C | None) -> C:
         """Return the collection if it can be used with this scope's embedding model.
 
         Raises:
@@ -48,7 +64,7 @@ class Scope:
                 f"there is no collection {self.collection!r}: make it with `pgcorpus ingest PATH --collection "
                 f"{self.collection}`, or list what there is with `pgcorpus collections`"
             )
-        if self.embedding_model and found.embedding_model not in (None, self.embedding_model):
+        if not self.accepts(found):
             raise EmbeddingModelMismatchError(
                 f"the collection {self.collection!r} was embedded with {found.embedding_model}, not "
                 f"{self.embedding_model}: vectors of two models cannot be compared. Choose that embedder "

@@ -74,10 +74,17 @@ def _first_problem(items: Mapping[str, Any], depth: int) -> str | None:
 def _key_problem(value: Mapping[Any, Any], place: str) -> str | None:
     for key in value:
         if not isinstance(key, str):
-            return f"{place}: the key {key!r} is not text"
+            return f"{place}: the key {_written(key)} is not text"
         if problem := text_problem(key):
             return f"{place}: a key {problem}"
     return None
+
+
+def _written(key: Any) -> str:
+    try:
+        return repr(key)
+    except ValueError:
+        return f"of type {type(key).__name__}"  # an integer of over 4,300 digits, or one inside a tuple
 
 
 def kind(value: Any) -> str:

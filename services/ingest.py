@@ -17,7 +17,7 @@ from pgcorpus.errors import VectorError
 from pgcorpus.models import Document
 from pgcorpus.models.collection import DEFAULT_TENANT
 from pgcorpus.repositories import DocumentRepository, Draft, SyncReport
-from pgcorpus.repositories.indexes import build_missing, drop_for_first_load, is_empty, is_missing
+from pgcorpus.repositories.writing.indexes import build_missing, drop_for_first_load, is_empty, is_missing
 from pgcorpus.services.chunking import keyed
 from pgcorpus.services.embedding import Embedder, pad
 from pgcorpus.services.sources import Source, belongs_to

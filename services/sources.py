@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pgcorpus.errors import SourceError
-from pgcorpus.repositories.sync import MAX_NAME_BYTES
+from pgcorpus.repositories.writing.sync import MAX_NAME_BYTES
 from pgcorpus.services.chunking import Passage
 from pgcorpus.services.formats import FORMAT_BY_SUFFIX, FORMATS, check_passages, decode, format_of, read_passages
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,8 +17,13 @@ from pgcorpus.adapters import EXTENSION_TYPES_SQL, ExtensionType, register_psyco
 from pgcorpus.config import database_url
 from pgcorpus.errors import ConfigError
 from pgcorpus.models.vector import EXTENSION_SCHEMA
+from pgcorpus.tuning import CARRIED, SEARCH_DEFAULTS, as_options
 
 APPLICATION_NAME = "pgcorpus"
+
+# A pooler may have swallowed what was asked for at connect: what the server was really set to comes with the types.
+_SETTINGS_SEEN = ", ".join(f"current_setting('{name}', true)" for name in SEARCH_DEFAULTS)
+_TYPES_AND_SETTINGS_SQL = f"SELECT types.*, {_SETTINGS_SEEN} FROM ({EXTENSION_TYPES_SQL}) AS types"  # noqa: S608
 
 
 def create_engine(
@@ -40,8 +46,8 @@ def create_engine(
         pool_timeout: Seconds to wait for a free connection.
         pool_pre_ping: Replace a connection that the server closed before it is used.
         statement_timeout: Seconds after which the server cancels a statement; None for the server's own setting.
-        pgbouncer: Whether a PgBouncer in transaction mode stands between: no prepared statements, and no setting
-            that outlives a transaction.
+        pgbouncer: Whether a PgBouncer or a managed pooler in transaction mode stands between: no prepared statements,
+            and no setting that outlives a transaction.
         **options: Passed on to :func:`sqlalchemy.create_engine`.
 
     Raises:
@@ -121,10 +127,11 @@ def _on_connect(dbapi_connection: Any, record: Any) -> None:
     was_autocommit = dbapi_connection.autocommit
     dbapi_connection.autocommit = True
     try:
-        types = _fetch_types(dbapi_connection)
+        types, settings = _fetch_types(dbapi_connection)
     finally:
         dbapi_connection.autocommit = was_autocommit
     record.info[EXTENSION_SCHEMA] = _schema_off_path(types)
+    record.info[CARRIED] = settings == list(SEARCH_DEFAULTS.values())
     driver_connection = record.driver_connection
     if type(driver_connection).__module__.startswith("psycopg2"):
         register_psycopg2(driver_connection, types)
@@ -132,13 +139,15 @@ def _on_connect(dbapi_connection: Any, record: Any) -> None:
         register_psycopg(driver_connection, types)
 
 
-def _fetch_types(dbapi_connection: Any) -> list[ExtensionType]:
+def _fetch_types(dbapi_connection: Any) -> tuple[list[ExtensionType], list[str]]:
     cursor = dbapi_connection.cursor()
     try:
-        cursor.execute(EXTENSION_TYPES_SQL)
-        return [ExtensionType(*row) for row in cursor.fetchall()]
+        cursor.execute(_TYPES_AND_SETTINGS_SQL)
+        rows = [tuple(row) for row in cursor.fetchall()]
     finally:
         cursor.close()
+    width = len(ExtensionType._fields)
+    return [ExtensionType(*row[:width]) for row in rows], list(rows[0][width:]) if rows else []
 
 
 def _schema_off_path(types: Iterable[ExtensionType]) -> str | None:
@@ -158,15 +167,27 @@ def _connect_args(
     url: URL, options: dict[str, Any], statement_timeout: float | None, pgbouncer: bool
 ) -> dict[str, Any]:
     args: dict[str, Any] = {"application_name": APPLICATION_NAME} | options.get("connect_args", {})
-    if pgbouncer and statement_timeout is not None:
+    if not pgbouncer:
+        args["options"] = " ".join([as_options(), *_timeout_option(statement_timeout), *_own_options(url, args)])
+        return args
+    if statement_timeout is not None:
         raise ConfigError(
             "PgBouncer passes no statement_timeout on: set it for the role, ALTER ROLE name SET statement_timeout = ..."
         )
-    if pgbouncer and "psycopg2" not in url.drivername:
+    if "psycopg2" not in url.drivername:
         args["prepare_threshold"] = None
-    if statement_timeout is not None:
-        args["options"] = f"{args.get('options', '')} -c statement_timeout={round(statement_timeout * 1000)}".strip()
     return args
+
+
+def _timeout_option(statement_timeout: float | None) -> list[str]:
+    return [] if statement_timeout is None else [f"-c statement_timeout={round(statement_timeout * 1000)}"]
+
+
+def _own_options(url: URL, args: dict[str, Any]) -> list[str]:
+    """The caller's libpq options, which ours would otherwise take the place of; the last one named counts."""
+    from_url = url.query.get("options", ())
+    given = args.get("options") or " ".join([from_url] if isinstance(from_url, str) else from_url)
+    return [given or os.environ.get("PGOPTIONS", "")]
 
 
 def _pool_options(pool: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@
     │   ├── CollectionNotFoundError
     │   └── EmbeddingModelMismatchError
     ├── SearchError                a search is asked for the impossible
+    │   └── SearchTimeoutError     it took longer than its timeout
     ├── FilterError                a filter names an unknown field or operator, or a wrong type
     ├── DocumentError              a document cannot be stored
     │   └── VectorError            a vector cannot be stored or searched with
@@ -91,6 +92,10 @@ class EmbeddingModelMismatchError(CollectionError):
 
 class SearchError(PgCorpusError, ValueError):
     """A search is asked for something impossible."""
+
+
+class SearchTimeoutError(SearchError, TimeoutError):
+    """The search took longer than its timeout."""
 
 
 class FilterError(PgCorpusError, ValueError):

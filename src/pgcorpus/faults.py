@@ -10,10 +10,11 @@ import psycopg2
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from pgcorpus.errors import DatabaseError, PgCorpusError, SchemaError, UnreachableError
+from pgcorpus.errors import ConfigError, DatabaseError, PgCorpusError, SchemaError, UnreachableError
 
 _UNDEFINED_TABLE = "42P01"
 _UNDEFINED_SCHEMA = "3F000"
+_UNSUPPORTED_PARAMETER = "unsupported startup parameter"
 
 
 def sqlstate(exc: DBAPIError) -> str | None:
@@ -27,6 +28,10 @@ def translated(exc: DBAPIError) -> PgCorpusError:
     state = sqlstate(exc)
     if state in (_UNDEFINED_TABLE, _UNDEFINED_SCHEMA):
         return SchemaError(f"{message}: run `pgcorpus migrate upgrade`")
+    if _UNSUPPORTED_PARAMETER in message:
+        return ConfigError(
+            f"{message}: a pooler stands between; make the engine with create_engine(url, pgbouncer=True)"
+        )
     if state is None and isinstance(exc, OperationalError | InterfaceError):
         return UnreachableError(f"the database cannot be reached: {message}")
     return DatabaseError(message)

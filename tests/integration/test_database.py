@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pgvector
 import pytest
 import sqlalchemy
-from sqlalchemy import Engine, NullPool, select, text
+from sqlalchemy import Connection, Engine, NullPool, select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -25,6 +26,7 @@ from pgcorpus.database import (
 from pgcorpus.errors import VectorError
 from pgcorpus.models import Collection, Document
 from pgcorpus.repositories import DocumentRepository
+from pgcorpus.repositories.search import settings as transactions
 from tests.support.vectors import random_vectors, unit
 
 SQL_DISTANCE = "SELECT '[1,0,0]'::vector <=> %s"
@@ -124,18 +126,75 @@ def test_the_autocommit_view_reads_without_a_transaction_and_searches(engine: En
         hits = DocumentRepository(session).search(unit(0), 1)
         assert hits[0].document.content == "x"
         cursor = session.connection().connection.cursor()
-        cursor.execute("SELECT now() = statement_timestamp(), current_setting('hnsw.ef_search', true)")
-        assert cursor.fetchone() == (True, "40"), "the search's settings outlived it"
-
-
-def test_a_search_leaves_no_setting_in_the_pool(engine: Engine) -> None:
-    with session_factory(engine)() as session:
-        DocumentRepository(session).ensure_collection()
         DocumentRepository(session).search(unit(0), 1, ef_search=321)
+        cursor.execute("SELECT now() = statement_timestamp(), current_setting('hnsw.ef_search', true)")
+        assert cursor.fetchone() == (True, "160"), "the search's settings outlived it"
+
+
+NAMES = ("hnsw.ef_search", "hnsw.iterative_scan", "plan_cache_mode", "statement_timeout")
+
+
+def settings(connection: Connection) -> list[str]:
+    return [connection.scalar(text("SELECT current_setting(:name, true)"), {"name": name}) or "" for name in NAMES]
+
+
+def test_our_connections_carry_the_defaults_so_a_search_sends_none(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with session_factory(engine)() as session:
+        repository = DocumentRepository(session)
+        repository.add(Document(content="x", embedding=unit(0)))
+        assert settings(session.connection()) == ["160", "relaxed_order", "force_custom_plan", "0"]
+        sent: list[Any] = []
+        execute = transactions.execute_batch
+        monkeypatch.setattr(
+            transactions, "execute_batch", lambda c, commands: (sent.append(commands), execute(c, commands))
+        )
+        repository.search(unit(0), 1)
+        assert sent == []
+        repository.search(unit(0), 1, ef_search=1)
+        repository.search(unit(0), 1)
+        assert len(sent) == 2, "after a search with settings of its own the next one sets the defaults"
+        assert settings(session.connection())[0] == "160"
+
+
+@pytest.mark.parametrize("options", [{}, {"ef_search": 321}, {"timeout": 60}])
+def test_a_search_leaves_no_setting_in_a_hosts_pool(url: URL, options: dict[str, Any]) -> None:
+    host = sqlalchemy.create_engine(url, pool_size=1)
+    with session_factory(host)() as session:
+        DocumentRepository(session).ensure_collection()
+        DocumentRepository(session).search(unit(0), 1, **options)
+    with host.connect() as connection:
+        assert settings(connection) == ["40", "off", "auto", "0"]
+    host.dispose()
+
+
+def test_a_callers_own_options_stay(url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = "-c work_mem=7MB -c hnsw.ef_search=77"
+    monkeypatch.setenv("PGOPTIONS", "-c work_mem=9MB")
+    for engine, expected in (
+        (create_engine(url.update_query_dict({"options": mine})), ["77", "7MB"]),
+        (create_engine(url, connect_args={"options": mine}), ["77", "7MB"]),
+        (create_engine(url), ["160", "9MB"]),
+    ):
+        with engine.connect() as connection:
+            assert [connection.scalar(text(f"SHOW {name}")) for name in ("hnsw.ef_search", "work_mem")] == expected
+        with session_factory(engine)() as session:
+            DocumentRepository(session).add(Document(content="x", embedding=unit(0)))
+            DocumentRepository(session).search(unit(0), 1)
+            assert settings(session.connection())[0] == "160", "a default search has the default recall"
+        engine.dispose()
+
+
+def test_behind_a_pooler_nothing_is_asked_for_at_connect(url: URL) -> None:
+    engine = create_engine(url, pgbouncer=True)
+    with session_factory(engine)() as session:
+        DocumentRepository(session).add(Document(content="x", embedding=unit(0)))
+        DocumentRepository(session).search(unit(0), 1)
+        assert settings(session.connection())[0] == "160"
     with engine.connect() as connection:
-        names = ("hnsw.ef_search", "hnsw.iterative_scan", "plan_cache_mode")
-        values = [connection.scalar(text("SELECT current_setting(:name)"), {"name": name}) for name in names]
-    assert values == ["40", "off", "auto"]
+        assert settings(connection)[0] == "40"
+    engine.dispose()
 
 
 def test_the_statement_timeout_is_in_seconds(url: URL) -> None:

@@ -16,7 +16,7 @@ from pgcorpus.database import create_engine, session_factory
 from pgcorpus.errors import DocumentError, EmbeddingError, EmbeddingModelMismatchError, SourceError
 from pgcorpus.models import Document
 from pgcorpus.repositories import DocumentRepository, SyncReport
-from pgcorpus.repositories.indexes import build_missing, drop_for_first_load, is_missing
+from pgcorpus.repositories.writing.indexes import build_missing, drop_for_first_load, is_missing
 from pgcorpus.services import ingest as ingest_module
 from pgcorpus.services.chunking import Passage
 from pgcorpus.services.embedding import pad

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,13 +56,48 @@ def test_the_other_blocks_of_the_readme_run(engine: Engine) -> None:
         assert [hit.document.content for hit in names["recent"](session, vector)] == ["x"]  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+# Run by test_plain_psycopg.py and test_writing.py, which have what these pages' blocks begin with.
+ELSEWHERE = ("psycopg.md", "writing.md")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in ELSEWHERE], ids=lambda page: page.name)
 def test_the_python_of_the_docs_runs(page: Path, url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, object] = {}
     for block in blocks(page.read_text(), "python"):
         exec(compile(block, page.name, "exec", dont_inherit=True), names)  # noqa: S102 -- our own text
     if page.name == "filters.md":
         assert compile_filter(names["where"], Document) is not None  # type: ignore[arg-type]
+
+
+def test_the_functions_of_the_search_page_do_what_it_says(engine: Engine) -> None:
+    names: dict[str, Any] = {}
+    for block in blocks((CHECKOUT / "docs/search.md").read_text(), "python"):
+        exec(compile(block, "search.md", "exec", dont_inherit=True), names)  # noqa: S102 -- our own text
+    names["Base"].metadata.create_all(engine)
+    vectors = np.eye(40, 1536)
+    with session_factory(engine)() as session:
+        handbook = DocumentRepository(session, "handbook")
+        for tenant in ("acme", "default"):
+            added = DocumentRepository(session, "handbook", tenant).add_many(
+                [
+                    Document(
+                        content=f"text {i}", source="wiki", position=i, meta={"kind": "faq", "year": 2024}, embedding=v
+                    )
+                    for i, v in enumerate(vectors)
+                ]
+            )
+        assert names["search"](session, vectors[3])[0] == (1.0, "wiki", "text 3")
+        assert list(names["answers_of_different_pages"](session, vectors[3])) == ["text 2 text 3 text 4"]
+        answers, similar = names["many"](session, vectors[:2], added[0].id)
+        assert [hits[0].document.content for hits in answers] == ["text 0", "text 1"]
+        assert "text 0" not in [hit.document.content for hit in similar]
+        assert names["why"](session, vectors[0])[2]
+        number, items, following, sources = names["browse"](session)
+        assert (number, len(items), following, sources[0].count) == (40, 40, None, 40)
+        assert handbook.count() == 40
+        session.add(names["Product"](name="x", price=5, look=np.eye(1, 512)[0]))
+        session.flush()
+        assert names["cheap_and_alike"](session, np.eye(1, 512)[0])[0].document.name == "x"
 
 
 def test_the_filter_error_in_the_docs_is_the_one_raised() -> None:

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgcorpus.repositories.positions import GAP, assign_positions
+from pgcorpus.repositories.writing.positions import GAP, assign_positions
 
 present = st.lists(st.one_of(st.none(), st.integers(1, 2**31 - 1)), max_size=60)
 

@@ -4,8 +4,8 @@ import pytest
 
 from pgcorpus.errors import DocumentError
 from pgcorpus.models import content_hash
-from pgcorpus.repositories.positions import GAP
-from pgcorpus.repositories.sync import Draft, Stored, compare
+from pgcorpus.repositories.writing.positions import GAP
+from pgcorpus.repositories.writing.sync import Draft, Stored, compare
 
 
 def stored(key: str, content: str, position: int, embedded: bool = True, **meta: object) -> Stored:
@@ -70,3 +70,11 @@ def test_an_insertion_touches_no_neighbour() -> None:
 def test_a_draft_that_cannot_be_stored_is_named_by_position(draft: Draft, words: str) -> None:
     with pytest.raises(DocumentError, match=f"document 1: .*{words}|document 1: {words}"):
         compare([Draft("first", "fine"), draft], [])
+
+
+def test_further_columns_are_for_the_server_to_compare() -> None:
+    changes = compare(
+        [Draft("a", "A", fields={"author": "me"}), Draft("b", "B")], [stored("a", "A", 1), stored("b", "B", 2)]
+    )
+    assert [draft.key for draft, _ in changes.touches] == ["a"]
+    assert changes.unchanged == 1

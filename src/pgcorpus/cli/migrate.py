@@ -11,7 +11,7 @@ from pgcorpus import schema
 from pgcorpus.cli import options
 from pgcorpus.cli.output import messages, print_json, results
 from pgcorpus.models import Document
-from pgcorpus.repositories.indexes import build_missing, is_missing
+from pgcorpus.repositories.writing.indexes import build_missing, is_missing
 from pgcorpus.target import open_database
 
 lock_wait = click.option(

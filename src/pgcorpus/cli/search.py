@@ -48,7 +48,7 @@ def search(
     """Find the documents nearest in meaning to a question.
 
     A filter names columns (source, key, language, position, ...) and metadata (meta.KEY), with $eq $ne $gt $gte $lt
-    $lte $in $nin $exists and $and $or $not.
+    $lte $between $in $nin $exists $like $ilike $contains $any $all and $and $or $not.
     """
     if not query.strip():
         raise click.BadParameter("it is empty", param_hint="QUERY")
@@ -67,7 +67,7 @@ def search(
         print_hits(hits)
 
 
-def print_hits(hits: Sequence[Hit]) -> None:
+def print_hits(hits: Sequence[Hit[Any]]) -> None:
     """Print ranked hits for a person."""
     console = results()
     if not hits:
@@ -85,7 +85,7 @@ def print_hits(hits: Sequence[Hit]) -> None:
         console.print(Text(f"    {snippet(hit.document.content)}"))
 
 
-def hits_as_json(hits: Sequence[Hit]) -> list[dict[str, Any]]:
+def hits_as_json(hits: Sequence[Hit[Any]]) -> list[dict[str, Any]]:
     """Return hits as JSON objects."""
     return [
         {

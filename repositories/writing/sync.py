@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from pgcorpus.errors import DocumentError
 from pgcorpus.models import content_hash
 from pgcorpus.models.collection import DEFAULT_LANGUAGE
-from pgcorpus.repositories.positions import assign_positions
-from pgcorpus.repositories.values import json_problem, same_json, text_problem
-from pgcorpus.vectors import Array
+from pgcorpus.repositories.values import same_json
+from pgcorpus.repositories.writing.drafts import MAX_NAME_BYTES, Draft, check_draft, check_keys, check_name
+from pgcorpus.repositories.writing.positions import assign_positions
 
-# A btree entry holds about 2,700 bytes (PostgreSQL documentation, "B-Tree Indexes"); source and key are indexed.
-MAX_NAME_BYTES = 2_000
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A document to be.
-
-    Attributes:
-        key: Its name in the collection.
-        content: The text.
-        meta: A JSON object.
-        embedding: Shape (dimensions,); None where the stored one of the same content is to be kept.
-        language: Full-text language; the collection's by default.
-    """
-
-    key: str
-    content: str
-    meta: Mapping[str, Any] = field(default_factory=dict)
-    embedding: Array | None = field(default=None, compare=False)
-    language: str | None = None
+__all__ = ["MAX_NAME_BYTES", "Changes", "Draft", "Stored", "SyncReport", "check_drafts", "check_name", "compare"]
 
 
 class Stored(NamedTuple):
@@ -73,7 +52,7 @@ class Changes:
     Attributes:
         inserts: New documents with their positions.
         rewrites: Documents whose content changed.
-        touches: Documents whose metadata or position changed.
+        touches: Documents whose metadata, position or further columns changed, or may have.
         deletes: Keys of documents that vanished.
         unchanged: How many are as they were.
     """
@@ -129,40 +108,17 @@ def _kind_of_change(
     if row.content_hash != content_hash(draft.content) or not row.embedded:
         return changes.rewrites
     same = row.position == position and row.language == draft.language and same_json(row.meta, dict(draft.meta))
-    return None if same else changes.touches
+    # Whether further columns differ is for the server to say: it writes only what does.
+    return None if same and not draft.fields else changes.touches
 
 
 def check_drafts(drafts: Sequence[Draft]) -> None:
-    """Pass if every draft can be stored.
+    """Pass if every draft can be stored under a key of its own.
 
     Raises:
-        DocumentError: A draft has no content, text or metadata that PostgreSQL cannot hold, a name that is too
-            long, or the key of another; the message names its position.
+        DocumentError: A draft has no content or key, text or metadata that PostgreSQL cannot hold, a name that is
+            too long, or the key of another; the message names its position.
     """
-    seen: dict[str, int] = {}
     for position, draft in enumerate(drafts):
-        _check_text(draft.content, f"document {position}: the content")
-        check_name(draft.key, f"document {position}: the key")
-        if problem := json_problem(dict(draft.meta), f"document {position}: metadata"):
-            raise DocumentError(problem)
-        if draft.key in seen:
-            raise DocumentError(f"document {position}: the key {draft.key!r} is that of document {seen[draft.key]} too")
-        seen[draft.key] = position
-
-
-def check_name(name: str, what: str) -> None:
-    """Pass if a source's or document's name can be stored and indexed.
-
-    Raises:
-        DocumentError: It is empty, too long, or holds what PostgreSQL's text cannot.
-    """
-    _check_text(name, what)
-    if len(name.encode()) > MAX_NAME_BYTES:
-        raise DocumentError(f"{what} is longer than {MAX_NAME_BYTES:,} bytes")
-
-
-def _check_text(text: str, what: str) -> None:
-    if not text:
-        raise DocumentError(f"{what} is empty")
-    if problem := text_problem(text):
-        raise DocumentError(f"{what} {problem}")
+        check_draft(draft, f"document {position}")
+    check_keys(drafts, needed=True)

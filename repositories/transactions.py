@@ -1,38 +1,16 @@
-"""Settings for one transaction, in one round trip."""
+"""Whether a connection is in a transaction, and commands of ours sent in one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
-from psycopg.pq import TransactionStatus
+from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from sqlalchemy import Connection
 
 from pgcorpus.errors import DatabaseError
 from pgcorpus.faults import as_sqlalchemy
-
-
-@contextmanager
-def local_settings(connection: Connection, settings: str) -> Iterator[None]:
-    """Run a batch of literal ``SET LOCAL`` commands in the connection's transaction.
-
-    Where AUTOCOMMIT has opened none, and SET LOCAL would mean nothing, what follows gets a transaction of its own.
-
-    Args:
-        connection: On psycopg or psycopg2.
-        settings: The batch; made of constants and numbers only.
-    """
-    if not is_outside_transactions(connection):
-        _execute(connection, settings)
-        yield
-        return
-    _execute(connection, f"BEGIN; {settings}")
-    try:
-        yield
-    finally:
-        _execute(connection, "ROLLBACK")  # there is nothing to keep of a search
 
 
 def require_transaction(connection: Connection) -> None:
@@ -55,8 +33,22 @@ def is_outside_transactions(connection: Connection) -> bool:
     return bool(driver_connection.info.transaction_status == TransactionStatus.IDLE)
 
 
+def execute_batch(connection: Connection, commands: Sequence[str]) -> None:
+    """Run commands of ours in one message, or one by one where the driver is in pipeline mode.
+
+    Several commands in one message cannot be prepared, and psycopg 3 prepares what it sees often.
+    """
+    driver_connection: Any = connection.connection.driver_connection
+    in_pipeline = connection.dialect.driver != "psycopg2" and _is_in_pipeline(driver_connection)
+    for batch in commands if in_pipeline else ["; ".join(commands)]:
+        _execute(connection, batch)
+
+
+def _is_in_pipeline(driver_connection: Any) -> bool:
+    return bool(driver_connection.pgconn.pipeline_status != PipelineStatus.OFF)
+
+
 def _execute(connection: Connection, batch: str) -> None:
-    """Several commands in one message cannot be prepared, and psycopg 3 prepares what it sees often."""
     dbapi_connection: Any = connection.connection.dbapi_connection
     with as_sqlalchemy(connection, batch):
         if connection.dialect.is_async:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Index, MetaData, Table, select, text
+from sqlalchemy import Connection, Engine, Index, MetaData, Table, literal, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateIndex, DropIndex
 
@@ -96,25 +96,24 @@ def _own_connection(engine: Engine, lock_timeout: str = "0") -> Iterator[Connect
             connection.invalidate()
 
 
+def regclass_name(*parts: str | None) -> str:
+    """Return a name as ``to_regclass`` takes it in a parameter, where a dialect's quoting would double a ``%``."""
+    return ".".join('"{}"'.format(part.replace('"', '""')) for part in parts if part)
+
+
 def _owns(connection: Connection, table: Table) -> bool:
-    name = connection.dialect.identifier_preparer.format_table(table)
-    return bool(connection.scalar(_OWNED, {"name": name}))
+    return bool(connection.scalar(_OWNED, {"name": regclass_name(table.schema, table.name)}))
 
 
 def is_empty(connection: Connection, model: type[Any]) -> bool:
     """Return whether a model's table has no row."""
-    return connection.execute(select(model.id).limit(1)).first() is None
+    return connection.execute(select(literal(1)).select_from(model.__table__).limit(1)).first() is None
 
 
 def _absent(connection: Connection, model: type[Any]) -> list[Index]:
-    names = {index: _quoted(connection, index) for index in vector_indexes(model)}
+    schema = model.__table__.schema
+    names = {index: regclass_name(schema, index.name) for index in vector_indexes(model)}
     return [index for index, name in names.items() if not connection.scalar(_VALID, {"name": name})]
-
-
-def _quoted(connection: Connection, index: Index) -> str:
-    assert index.table is not None  # noqa: S101 -- taken from a table
-    preparer = connection.dialect.identifier_preparer
-    return ".".join(preparer.quote(part) for part in (index.table.schema, index.name) if part)
 
 
 def _concurrent(index: Index) -> Index:

@@ -1,0 +1,137 @@
+"""The collection a repository works in: found, made on first write, checked against the embedding model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Pool, Select, Update, select, update
+from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.orm import Session
+
+from pgcorpus.models import Collection, Metric
+from pgcorpus.repositories.scope import Reference, Scope
+from pgcorpus.repositories.transactions import require_transaction
+
+_MOST_REMEMBERED = 10_000
+
+# Of each pool, the collections seen, by tenant and name. A search asks the server in its own statement whether what
+# is remembered still holds, so this saves a round trip and can never be wrong.
+_seen: WeakKeyDictionary[Pool, dict[tuple[str, str], Reference]] = WeakKeyDictionary()
+
+
+class Collections:
+    """A tenant's collections, and the one of the scope.
+
+    Args:
+        session: The repository's session.
+        scope: Names the tenant and the collection.
+    """
+
+    def __init__(self, session: Session, scope: Scope) -> None:
+        self._session = session
+        self._scope = scope
+        self._seen: dict[tuple[str, str], Reference] | None = None
+
+    def find(self) -> Collection | None:
+        """Return the scope's collection, unchecked, or None."""
+        return self._session.scalars(collection_named(self._scope.tenant, self._scope.collection)).one_or_none()
+
+    def get(self) -> Collection:
+        """Return the scope's collection.
+
+        Raises:
+            CollectionNotFoundError: Nothing was written to it yet.
+            EmbeddingModelMismatchError: It was embedded with another model.
+        """
+        return self._scope.checked(self.find())
+
+    def reference(self, *, fresh: bool = False) -> Reference:
+        """Return the collection as it was last seen; the statement that uses it confirms it.
+
+        Args:
+            fresh: Look again.
+
+        Raises:
+            CollectionNotFoundError: Nothing was written to it yet.
+            EmbeddingModelMismatchError: It was embedded with another model.
+        """
+        seen = self._seen if self._seen is not None else self._seen_in_pool()
+        name = (self._scope.tenant, self._scope.collection)
+        found = None if fresh else seen.get(name)
+        if found is None or not self._scope.accepts(found):
+            found = self._look()
+            if len(seen) >= _MOST_REMEMBERED:
+                seen.clear()
+            seen[name] = found
+        return self._scope.checked(found)
+
+    def _seen_in_pool(self) -> dict[tuple[str, str], Reference]:
+        self._seen = _seen.setdefault(self._session.connection().engine.pool, {})
+        return self._seen
+
+    def _look(self) -> Reference:
+        statement = _REFERENCE.where(
+            Collection.tenant_id == self._scope.tenant, Collection.name == self._scope.collection
+        )
+        row = self._session.execute(statement).one_or_none()
+        return self._scope.checked(None if row is None else Reference(*row))
+
+    def ensure(self) -> Collection:
+        """Return the scope's collection, made if there is none, with its embedding model set.
+
+        Raises:
+            EmbeddingModelMismatchError: It was embedded with another model.
+            DatabaseError: The session is in AUTOCOMMIT.
+        """
+        require_transaction(self._session.connection())
+        scope = self._scope
+        if (found := self.find()) is None:
+            self._session.execute(
+                new_collection(scope.tenant, scope.collection, scope.embedding_model, scope.metric, scope.language)
+            )
+            found = self.find()
+        collection = scope.checked(found)
+        if scope.embedding_model and collection.embedding_model is None:
+            self._session.execute(claim_model(collection.id, scope.embedding_model))
+            self._session.refresh(collection)
+        return scope.checked(collection)
+
+    def all(self) -> Sequence[Collection]:
+        """Return the tenant's collections by name."""
+        return self._session.scalars(collections_of(self._scope.tenant)).all()
+
+
+_REFERENCE = select(Collection.id, Collection.embedding_model, Collection.distance, Collection.language)
+
+
+def collection_named(tenant: str, name: str) -> Select[Any]:
+    """Return the collection of that name."""
+    return select(Collection).where(Collection.tenant_id == tenant, Collection.name == name)
+
+
+def new_collection(tenant: str, name: str, embedding_model: str | None, metric: Metric, language: str) -> Insert:
+    """Insert a collection unless another transaction just did."""
+    values = {
+        "tenant_id": tenant,
+        "name": name,
+        "embedding_model": embedding_model,
+        "distance": metric.value,
+        "language": language,
+    }
+    return insert(Collection).values(values).on_conflict_do_nothing(index_elements=["tenant_id", "name"])
+
+
+def collections_of(tenant: str) -> Select[Any]:
+    """Return a tenant's collections by name."""
+    return select(Collection).where(Collection.tenant_id == tenant).order_by(Collection.name)
+
+
+def claim_model(collection_id: int, embedding_model: str) -> Update:
+    """Give a collection its embedding model if it has none."""
+    return (
+        update(Collection)
+        .where(Collection.id == collection_id, Collection.embedding_model.is_(None))
+        .values(embedding_model=embedding_model)
+    )

@@ -1,0 +1,1 @@
+"""Searching: from a request to a statement, its settings and its answer."""

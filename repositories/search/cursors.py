@@ -1,0 +1,49 @@
+"""One cursor of a psycopg connection, kept for the searches: a new one begins without its caches."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import psycopg
+from psycopg.rows import tuple_row
+from sqlalchemy import Connection
+
+_KEPT = "pgcorpus_cursor"
+
+
+def kept_cursor(connection: Connection) -> psycopg.Cursor[Any] | None:
+    """Return the connection's cursor for binary results, or None where SQLAlchemy's own has to be used.
+
+    A new cursor looks up how to send and read each type again, and SQLAlchemy's execution comes on top: together as
+    much of the client's time as all the rest of a search (docs/benchmarks.md). Whatever listens to the statements of
+    the engine is to hear the searches too, so then they go through SQLAlchemy. So do async connections, psycopg2,
+    and connections with a cursor class of their own.
+
+    Args:
+        connection: One that has begun its transaction, or is in AUTOCOMMIT.
+    """
+    info = connection.info
+    cursor: psycopg.Cursor[Any] | None = info.get(_KEPT)
+    driver_connection: Any = connection.connection.driver_connection
+    if cursor is None or cursor.connection is not driver_connection or cursor.closed:
+        if not _is_plain(driver_connection):
+            return None
+        cursor = info[_KEPT] = psycopg.Cursor(driver_connection, row_factory=tuple_row)
+        cursor.format = psycopg.pq.Format.BINARY
+    return None if _is_watched(connection) else cursor
+
+
+def _is_plain(driver_connection: Any) -> bool:
+    return isinstance(driver_connection, psycopg.Connection) and driver_connection.cursor_factory is psycopg.Cursor
+
+
+def _is_watched(connection: Connection) -> bool:
+    statements, driver = connection.dispatch, connection.dialect.dispatch
+    return bool(
+        statements.before_cursor_execute
+        or statements.after_cursor_execute
+        or driver.do_execute
+        or driver.handle_error
+        or connection.engine.logger.isEnabledFor(logging.INFO)
+    )

@@ -1,0 +1,169 @@
+"""A search's request: its options by name, checked before the server is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import index
+from typing import Any, TypedDict
+
+from pgcorpus import vectors
+from pgcorpus.errors import SearchError, VectorError
+from pgcorpus.models import Metric, parse_metric
+from pgcorpus.repositories.filters import Where
+from pgcorpus.tuning import DEFAULT_EF_SEARCH
+
+# pgvector README, "HNSW": hnsw.ef_search is 1 to 1,000; "IVFFlat": at most 32,768 lists can be probed.
+MAX_EF_SEARCH = 1_000
+MAX_PROBES = 32_768
+MAX_HITS = 1_000_000
+MAX_CONTEXT = 100
+MAX_TIMEOUT = 86_400.0  # seconds
+LARGEST = 1e300
+
+# Candidates looked at for each hit wanted, where hits are chosen among them.
+GROUP_CANDIDATES = 10
+DIVERSITY_CANDIDATES = 4
+MIN_CANDIDATES = 40
+
+
+class SearchOptions(TypedDict, total=False):
+    """The options of a search; see :meth:`pgcorpus.repositories.vector.VectorRepository.search`."""
+
+    where: Where | None
+    metric: Metric | str | None
+    min_score: float | None
+    ef_search: int | None
+    probes: int | None
+    exact: bool
+    offset: int
+    include_embedding: bool
+    columns: Sequence[str] | None
+    context: int
+    timeout: float | None
+    group_by: str | None
+    diversify: float | None
+    entities: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A search that can be run; the attributes are those of :class:`SearchOptions`.
+
+    Raises:
+        SearchError: A number is out of range, or two options exclude each other.
+    """
+
+    k: int = 10
+    where: Where | None = None
+    metric: Metric | None = None
+    min_score: float | None = None
+    ef_search: int | None = None
+    probes: int | None = None
+    exact: bool = False
+    offset: int = 0
+    include_embedding: bool = False
+    columns: tuple[str, ...] | None = None
+    context: int = 0
+    timeout: float | None = None
+    group_by: str | None = None
+    diversify: float | None = None
+    entities: bool = False
+
+    def __post_init__(self) -> None:
+        check_range("k", self.k, 1, MAX_HITS)
+        check_range("offset", self.offset, 0, MAX_HITS)
+        check_range("context", self.context, 0, MAX_CONTEXT)
+        check_range("ef_search", self.ef_search, 1, MAX_EF_SEARCH)
+        check_range("probes", self.probes, 1, MAX_PROBES)
+        check_number("diversify", self.diversify, 0.0, 1.0)
+        check_number("min_score", self.min_score, -LARGEST, LARGEST)
+        check_number("timeout", self.timeout, 0.001, MAX_TIMEOUT)
+        for one, other in _EXCLUSIVE:
+            if getattr(self, one) not in (None, False, 0) and getattr(self, other) not in (None, False, 0):
+                raise SearchError(f"a search takes {one} or {other}, not both")
+
+    @property
+    def wanted(self) -> int:
+        """Hits to find: the skipped ones too."""
+        return self.k + self.offset
+
+    @property
+    def candidates(self) -> int:
+        """Rows to take from the index: under a filter it goes on in a relaxed order, so twice what is wanted."""
+        if self.group_by is not None:
+            return max(MIN_CANDIDATES, GROUP_CANDIDATES * self.wanted)
+        if self.diversify is not None:
+            return 2 * max(MIN_CANDIDATES, DIVERSITY_CANDIDATES * self.wanted)
+        return 2 * self.wanted
+
+    @property
+    def chosen_ef_search(self) -> int:
+        """Candidates that HNSW keeps: those asked for, else 160 or as many as rows are taken."""
+        return self.ef_search or min(max(DEFAULT_EF_SEARCH, self.candidates), MAX_EF_SEARCH)
+
+
+_EXCLUSIVE = (
+    ("entities", "columns"),
+    ("entities", "diversify"),
+    ("group_by", "diversify"),
+    ("group_by", "entities"),
+    ("columns", "context"),
+)
+
+
+def make_request(k: int, options: SearchOptions) -> Request:
+    """Return a checked request.
+
+    Raises:
+        SearchError: A number is out of range, or two options exclude each other.
+        DefinitionError: The metric is unknown.
+        TypeError: There is no option of that name.
+    """
+    given: dict[str, Any] = dict(options)
+    if given.get("metric") is not None:
+        given["metric"] = parse_metric(given["metric"])
+    if given.get("columns") is not None:
+        given["columns"] = tuple(given["columns"])
+    return Request(k=k, **given)
+
+
+def check_queries(queries: Sequence[vectors.VectorLike], dimensions: int | None) -> list[vectors.Array]:
+    """Return the query vectors as arrays.
+
+    Raises:
+        VectorError: One cannot be compared; the message names its position.
+    """
+    checked = []
+    for position, query in enumerate(queries):
+        try:
+            checked.append(vectors.as_searchable(query, dimensions))
+        except VectorError as exc:
+            raise VectorError(f"query {position}: {exc}") from exc
+    return checked
+
+
+def check_range(name: str, value: Any, low: int, high: int) -> None:
+    """Pass if a value is a whole number in a range, or None.
+
+    Raises:
+        SearchError: It is not.
+    """
+    if value is None:
+        return
+    try:
+        number = -1 if isinstance(value, bool) else index(value)
+    except TypeError:
+        raise SearchError(f"{name} must be a whole number, not {type(value).__name__}") from None
+    if not low <= number <= high:
+        raise SearchError(f"{name} must be {low:,} to {high:,}, not {value}")
+
+
+def check_number(name: str, value: Any, low: float, high: float) -> None:
+    """Pass if a value is a number in a range, or None.
+
+    Raises:
+        SearchError: It is not.
+    """
+    if value is not None and not (isinstance(value, int | float) and low <= value <= high):
+        raise SearchError(f"{name} must be a number from {low:g} to {high:g}, not {value!r}")

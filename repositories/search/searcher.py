@@ -1,0 +1,226 @@
+"""A nearest-neighbour search from request to hits: settings, statement, completion, order."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from sqlalchemy import ColumnElement, Connection
+from sqlalchemy.orm import Session
+
+from pgcorpus.errors import SearchError
+from pgcorpus.models import Metric
+from pgcorpus.repositories.filters import compile_filter
+from pgcorpus.repositories.hits import Hit, Hits, row_maker
+from pgcorpus.repositories.search import nearest
+from pgcorpus.repositories.search.context import with_context
+from pgcorpus.repositories.search.diversity import most_diverse
+from pgcorpus.repositories.search.nearest import Shape
+from pgcorpus.repositories.search.requests import Request
+from pgcorpus.repositories.search.running import fetch
+from pgcorpus.repositories.search.settings import SearchSettings, search_settings
+from pgcorpus.repositories.target import Target
+from pgcorpus.vectors import Array
+
+_logger = logging.getLogger("pgcorpus")
+
+
+@dataclass(frozen=True, slots=True)
+class Scoped:
+    """What a repository knows when a search begins.
+
+    Attributes:
+        parameters: Values of the scope's bound parameters.
+        metric: The metric unless the request names one.
+    """
+
+    parameters: Mapping[str, Any]
+    metric: Metric
+
+
+class Searcher:
+    """Runs searches of one target in one session.
+
+    Args:
+        session: The repository's session.
+        target: What is searched.
+    """
+
+    def __init__(self, session: Session, target: Target) -> None:
+        self._session = session
+        self._target = target
+
+    def search(self, vector: Array, request: Request, scoped: Scoped, *extra: ColumnElement[bool]) -> Hits[Any]:
+        """Return the nearest rows.
+
+        Args:
+            vector: Shape (dimensions,), checked.
+            request: What is asked for.
+            scoped: The scope's parameters and metric.
+            *extra: Conditions beside the request's filter.
+        """
+        shape = self.shape(request, scoped.metric)
+        condition = self.condition(request, *extra)
+        connection = self._session.connection()
+        with search_settings(connection, settings_of(self._target, request)):
+            rows, exact = self._rows(connection, shape, {**scoped.parameters, "vector": vector}, condition)
+            hits = self._hits(rows, shape, request, vector)
+            if request.context:
+                hits = with_context(connection, self._target, hits, request.context, scoped.parameters)
+        return Hits(hits, shape.metric, exact=exact, indexed=warn_if_unindexed(self._target, shape.metric))
+
+    def search_each(self, vectors: Sequence[Array], request: Request, scoped: Scoped) -> list[Hits[Any]]:
+        """Return the nearest rows to each vector, in one round trip where no answer needs completing."""
+        shape = self.shape(request, scoped.metric)
+        condition = self.condition(request)
+        parameters = {**scoped.parameters, **{f"vector_{i}": vector for i, vector in enumerate(vectors)}}
+        connection = self._session.connection()
+        answers: list[Hits[Any]] = []
+        indexed = warn_if_unindexed(self._target, shape.metric)
+        with search_settings(connection, settings_of(self._target, request)):
+            found: list[list[Any]] = [[] for _ in vectors]
+            for row in fetch(connection, nearest.nearest_to_each, (shape, len(vectors)), parameters, condition):
+                found[row[0]].append(row[1:])
+            for vector, some in zip(vectors, found, strict=True):
+                rows, exact = self._completed(
+                    connection, some, shape, {**scoped.parameters, "vector": vector}, condition
+                )
+                hits = self._hits(rows, shape, request, vector)
+                answers.append(Hits(hits, shape.metric, exact=exact, indexed=indexed))
+        return answers
+
+    def shape(self, request: Request, metric: Metric) -> Shape:
+        """Return the shape of a request's statement.
+
+        Raises:
+            SearchError: A column is unknown.
+        """
+        columns = request.columns or self._target.light_columns
+        if request.columns is not None:
+            self._target.checked_columns(request.columns)
+        names = tuple(name for name in columns if name != self._target.column)
+        diverse = request.diversify is not None
+        return Shape(
+            target=self._target,
+            columns=names,
+            metric=request.metric or metric,
+            limit=request.candidates // 2 if diverse else request.k,
+            offset=0 if diverse else request.offset,
+            candidates=request.candidates,
+            exact=request.exact,
+            embedding=request.include_embedding or diverse or len(names) < len(columns),
+            group_by=request.group_by,
+        )
+
+    def condition(self, request: Request, *extra: ColumnElement[bool]) -> ColumnElement[bool] | None:
+        """Return a request's filter and further conditions as one.
+
+        Raises:
+            FilterError: The filter cannot be understood.
+        """
+        conditions = [each for each in (compile_filter(request.where, self._target.model), *extra) if each is not None]
+        if not conditions:
+            return None
+        first, *others = conditions
+        for other in others:
+            first = first & other
+        return first
+
+    def entities(self, vector: Array, request: Request, scoped: Scoped, *extra: ColumnElement[bool]) -> Hits[Any]:
+        """Return the nearest rows as mapped objects of the session."""
+        shape = self.shape(request, scoped.metric)
+        condition = self.condition(request, *extra)
+        parameters = {**scoped.parameters, "vector": vector}
+        connection = self._session.connection()
+        with search_settings(connection, settings_of(self._target, request)):
+            rows = self._entity_rows(shape, parameters, condition)
+            exact = shape.exact
+            if len(rows) < shape.limit and not exact:
+                exact = True
+                rows = self._entity_rows(replace(shape, exact=True), parameters, condition)
+            hits = _scored([(entity, distance) for entity, distance in rows], shape.metric, request.min_score)
+            if request.context:
+                hits = with_context(connection, self._target, hits, request.context, scoped.parameters)
+        return Hits(hits, shape.metric, exact=exact, indexed=warn_if_unindexed(self._target, shape.metric))
+
+    def _entity_rows(
+        self, shape: Shape, parameters: Mapping[str, Any], condition: ColumnElement[bool] | None
+    ) -> Sequence[Any]:
+        statement = _entity_statement(shape) if condition is None else nearest.nearest_entities(shape, condition)
+        return self._session.execute(statement, parameters).all()
+
+    def _rows(
+        self, connection: Connection, shape: Shape, parameters: Mapping[str, Any], condition: Any
+    ) -> tuple[Sequence[Any], bool]:
+        rows = fetch(connection, nearest.nearest, (shape,), parameters, condition)
+        return self._completed(connection, rows, shape, parameters, condition)
+
+    def _completed(
+        self, connection: Connection, rows: Sequence[Any], shape: Shape, parameters: Mapping[str, Any], condition: Any
+    ) -> tuple[Sequence[Any], bool]:
+        """Return the rows, those of an exact scan if they are too few, and whether they are exact.
+
+        An iterative scan stops at ``hnsw.max_scan_tuples``: only the exact scan knows that there are no more.
+        """
+        if shape.exact or len(rows) >= shape.limit:
+            return rows, shape.exact
+        return fetch(connection, nearest.nearest, (replace(shape, exact=True),), parameters, condition), True
+
+    def _hits(self, rows: Sequence[Any], shape: Shape, request: Request, vector: Array) -> list[Hit[Any]]:
+        if request.diversify is not None:
+            rows = _diversified(rows, vector, request)
+        hide = request.diversify is not None and not request.include_embedding
+        names = shape.columns if hide else shape.names
+        make = row_maker(names)
+        width = len(names)
+        return _scored(((make(*row[:width]), row[-1]) for row in rows), shape.metric, request.min_score)
+
+
+def settings_of(target: Target, request: Request) -> SearchSettings:
+    """Return the server's settings for a request."""
+    return SearchSettings(request.chosen_ef_search, request.probes or target.probes(), request.timeout)
+
+
+@lru_cache(maxsize=128)
+def warn_if_unindexed(target: Target, metric: Metric) -> bool:
+    """Return whether an index is declared for the metric, and log once that each search is a full scan if not."""
+    indexed = metric in target.indexed_metrics()
+    if not indexed:
+        table = target.model.__table__.fullname
+        _logger.warning("no index of %s.%s serves the metric %s: searches scan it all", table, target.column, metric)
+    return indexed
+
+
+@lru_cache(maxsize=128)
+def _entity_statement(shape: Shape) -> Any:
+    return nearest.nearest_entities(shape)
+
+
+def _diversified(rows: Sequence[Any], vector: Array, request: Request) -> Sequence[Any]:
+    """Return rows in the order of their choice; the embedding stands before the distance."""
+    if not rows:
+        return rows
+    embeddings = np.stack([row[-2] for row in rows])
+    chosen = most_diverse(vector, embeddings, request.wanted, request.diversify or 0.0)
+    return [rows[i] for i in chosen[request.offset :]]
+
+
+def _scored(pairs: Any, metric: Metric, min_score: float | None) -> list[Hit[Any]]:
+    score = metric.score
+    hits = [Hit(document, distance, score(distance)) for document, distance in pairs]
+    return hits if min_score is None else [hit for hit in hits if hit.score >= min_score]
+
+
+def only_plain(request: Request, method: str, *options: str) -> None:
+    """Refuse options that a method has no use for.
+
+    Raises:
+        SearchError: One of them is given.
+    """
+    for option in options:
+        if getattr(request, option):
+            raise SearchError(f"{method} takes no {option}")

@@ -1,0 +1,1 @@
+"""Writing: drafts checked, compared, and sent in one way each for new, changed and many documents."""

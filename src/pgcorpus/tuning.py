@@ -1,0 +1,23 @@
+"""The settings that every search runs with: carried by our connections, else set for a transaction."""
+
+from __future__ import annotations
+
+# pgvector README, "HNSW": hnsw.ef_search is 1 to 1,000, and 40 by default. With 160 the recall was at least .963 at
+# every selectivity of a hard set of 20,000 x 1536, where 40 gave .79 (docs/benchmarks.md).
+DEFAULT_EF_SEARCH = 160
+
+# Iterative scans go on where a filter leaves too few rows (pgvector README, "Iterative Index Scans"). A custom plan
+# keeps a prepared statement from a generic plan that knows neither the filter's selectivity nor the collection's size.
+SEARCH_DEFAULTS = {
+    "hnsw.ef_search": str(DEFAULT_EF_SEARCH),
+    "hnsw.iterative_scan": "relaxed_order",
+    "plan_cache_mode": "force_custom_plan",
+}
+
+# In a pooled connection's ``info``: whether the server was seen to have taken SEARCH_DEFAULTS for the whole session.
+CARRIED = "pgcorpus_search_defaults"
+
+
+def as_options() -> str:
+    """Return the defaults as libpq's ``options``, which outlive RESET ALL and roll back with nothing."""
+    return " ".join(f"-c {name}={value}" for name, value in SEARCH_DEFAULTS.items())
