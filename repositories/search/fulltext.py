@@ -90,16 +90,23 @@ def _ranked_vectors(shape: Shape, candidates: int, condition: ColumnElement[bool
 
 
 def _ranked_texts(target: Target, candidates: int, condition: ColumnElement[bool] | None) -> Any:
-    """Any of the query's words: all of them are in few passages of a natural question's answer."""
+    """Any of the query's words: all of them are in few passages of a natural question's answer.
+
+    Those that do match it all, in the form of a web search, come first: ts_rank alone puts a passage with one word
+    often before one with every word.
+    """
+    whole = func.websearch_to_tsquery(_LANGUAGE, _TEXT, type_=TSQUERY)
     words = cast(func.plainto_tsquery(_LANGUAGE, _TEXT), Text)
-    query = cast(func.replace(words, " & ", " | ", type_=Text), TSQUERY)
+    some = cast(func.replace(words, " & ", " | ", type_=Text), TSQUERY)
     keys = [getattr(target.model, key).label(key) for key in target.keys]
-    score = _rank(target, query)
-    best = _matches(target, [*keys, score], query, condition)
-    rows = best.order_by(score.desc(), *(key.element for key in keys)).limit(_number(candidates)).subquery("matches")
-    names = [rows.c[key] for key in target.keys]
-    rank = func.row_number().over(order_by=(rows.c.rank.desc(), *names)).label("text_rank")
-    return select(*names, rows.c.rank.label("text_score"), rank).cte("texts")
+    tsv = target.model.__table__.c.tsv
+    columns = [*keys, _rank(target, some), tsv.op("@@")(whole).label("is_whole")]
+    matches = _matches(target, columns, some, condition).subquery("any_word")
+    order = (matches.c.is_whole.desc(), matches.c.rank.desc(), *(matches.c[key] for key in target.keys))
+    rows = select(*matches.c).order_by(*order).limit(_number(candidates)).subquery("matches")
+    order = (rows.c.is_whole.desc(), rows.c.rank.desc(), *(rows.c[key] for key in target.keys))
+    rank = func.row_number().over(order_by=order).label("text_rank")
+    return select(*(rows.c[key] for key in target.keys), rows.c.rank.label("text_score"), rank).cte("texts")
 
 
 def _matches(

@@ -117,10 +117,10 @@ class TextSearcher:
         connection = self._session.connection()
         with search_settings(connection, settings_of(self._target, _wide(request, rows_of_each))):
             rows = fetch(connection, hybrid_search, (shape, rows_of_each), parameters, condition)
-            if len(rows) < request.k and not request.exact:
+            if len(rows) < request.k and fusion.weights[0] > 0 and not request.exact:
                 exact = replace(shape, exact=True)
                 rows = fetch(connection, hybrid_search, (exact, rows_of_each), parameters, condition)
-        return [_hybrid_hit(row, metric) for row in rows]
+        return [hit for row in rows if (hit := _hybrid_hit(row, metric)).score > 0]  # a side without weight has none
 
 
 def _wide(request: Request, rows: int) -> Request:

@@ -158,6 +158,15 @@ def test_our_connections_carry_the_defaults_so_a_search_sends_none(
         assert settings(session.connection())[0] == "160"
 
 
+def test_a_reconnect_loses_no_setting(engine: Engine) -> None:
+    with engine.connect() as connection:
+        connection.execute(text("RESET ALL"))
+        assert settings(connection)[0] == "160"
+        connection.invalidate()
+        connection.rollback()
+        assert settings(connection)[:3] == ["160", "relaxed_order", "force_custom_plan"]
+
+
 @pytest.mark.parametrize("options", [{}, {"ef_search": 321}, {"timeout": 60}])
 def test_a_search_leaves_no_setting_in_a_hosts_pool(url: URL, options: dict[str, Any]) -> None:
     host = sqlalchemy.create_engine(url, pool_size=1)

@@ -54,6 +54,9 @@ def test_the_other_blocks_of_the_readme_run(engine: Engine) -> None:
         )
         assert names["nearest"](session, vector)[0].content == "x"  # type: ignore[operator]
         assert [hit.document.content for hit in names["recent"](session, vector)] == ["x"]  # type: ignore[operator]
+        assert names["load"](session, iter([{"content": "pear", "embedding": vector}])) == 1  # type: ignore[operator]
+        hits = names["ask"](session, "a pear", vector)  # type: ignore[operator]
+        assert [hit.document.content for hit in hits] == ["pear", "x"]
 
 
 # Run by test_plain_psycopg.py and test_writing.py, which have what these pages' blocks begin with.

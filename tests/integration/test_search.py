@@ -165,6 +165,15 @@ def test_pages_are_the_whole_cut_in_pieces(searching: Session, where: Any) -> No
     assert repository.search(QUERIES[0], 10, offset=ROWS) == []
 
 
+def test_there_is_no_limit_of_a_thousand_hits(searching: Session) -> None:
+    """A peer returns at most 1,000; the index keeps at most as many candidates."""
+    for where, every in ((None, 1), ({"meta.half": True}, 2)):
+        hits = DocumentRepository(searching, "hard").search(QUERIES[0], 2_500, where=where)
+        assert len(hits) == 2_500
+        assert is_sorted(hits)
+        assert len(set(keys(hits)) & set(truth(QUERIES[0], 2_500, every))) / 2_500 > 0.95
+
+
 def test_equal_distances_come_in_the_order_of_their_keys(session: Session) -> None:
     repository = DocumentRepository(session)
     repository.add_many([Document(content=str(i), embedding=unit(0)) for i in range(30)])
@@ -403,6 +412,41 @@ def test_an_unknown_option_is_a_type_error(searching: Session) -> None:
 def test_a_query_among_many_that_cannot_be_compared_is_named(searching: Session) -> None:
     with pytest.raises(VectorError, match="query 1"):
         DocumentRepository(searching, "hard").search_many([unit(0), np.zeros(1536)])
+
+
+# Tenants
+
+
+def test_no_way_of_searching_shows_another_tenants_documents(session: Session) -> None:
+    for tenant in ("mine", "theirs"):
+        drafts_of_tenant = [Draft(f"k{i}", f"{tenant} word{i}", {"i": i}, unit(i)) for i in range(5)]
+        DocumentRepository(session, "c", tenant).sync_sources({"s": drafts_of_tenant})
+    mine, theirs = (DocumentRepository(session, "c", tenant) for tenant in ("mine", "theirs"))
+    other = theirs.get_by_key("k0")
+    assert other is not None
+    everything: list[Any] = [
+        *mine.search(unit(0), 50),
+        *mine.search(unit(0), 50, exact=True),
+        *mine.search(unit(0), 50, entities=True),
+        *mine.search(unit(0), 50, group_by="meta.i"),
+        *mine.search(unit(0), 50, diversify=0.5),
+        *mine.search(unit(0), 50, where=Document.content.like("%")),
+        *(hit for hits in mine.search_many([unit(0), unit(1)], 50) for hit in hits),
+        *mine.search_text("word0 or word1"),
+        *mine.search_hybrid("word0", unit(0), 50),
+        *mine.search_like(mine.get_by_key("k1").id, 50),  # type: ignore[union-attr]
+    ]
+    assert len(everything) > 50
+    assert {hit.document.content.split()[0] for hit in everything} == {"mine"}
+    for hit in mine.search(unit(2), 1, context=3):
+        assert [view.content for view in (*hit.before, *hit.after)] == [f"mine word{i}" for i in (0, 1, 3, 4)]
+    with pytest.raises(SearchError, match="no row"):
+        mine.search_like(other.id)
+    assert mine.get(other.id) is None
+    assert mine.delete(Document.id == other.id) == 0
+    assert mine.update_meta(Document.id == other.id, {"x": 1}) == 0
+    assert mine.delete(everything=True) == 5
+    assert theirs.count() == 5
 
 
 # What is known of a collection
