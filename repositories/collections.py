@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from pgcorpus.models import Collection, Metric
 from pgcorpus.repositories.scope import Reference, Scope
-from pgcorpus.repositories.transactions import require_transaction
+from pgcorpus.repositories.transactions import connection_of, require_transaction
 
 _MOST_REMEMBERED = 10_000
 
@@ -68,7 +68,7 @@ class Collections:
         return self._scope.checked(found)
 
     def _seen_in_pool(self) -> dict[tuple[str, str], Reference]:
-        self._seen = _seen.setdefault(self._session.connection().engine.pool, {})
+        self._seen = _seen.setdefault(connection_of(self._session, self._scope.model).engine.pool, {})
         return self._seen
 
     def _look(self) -> Reference:
@@ -85,7 +85,7 @@ class Collections:
             EmbeddingModelMismatchError: It was embedded with another model.
             DatabaseError: The session is in AUTOCOMMIT.
         """
-        require_transaction(self._session.connection())
+        require_transaction(connection_of(self._session, self._scope.model))
         scope = self._scope
         if (found := self.find()) is None:
             self._session.execute(

@@ -13,13 +13,13 @@ from pgcorpus.models import Collection, Document, Metric, parse_metric
 from pgcorpus.models.collection import DEFAULT_LANGUAGE, DEFAULT_TENANT
 from pgcorpus.repositories.collections import Collections
 from pgcorpus.repositories.filters import Where
-from pgcorpus.repositories.hits import VIEW_COLUMNS, HybridHit, TextHit
+from pgcorpus.repositories.hits import HybridHit, TextHit
 from pgcorpus.repositories.scope import Scope
 from pgcorpus.repositories.search import listing
-from pgcorpus.repositories.search.requests import Request
+from pgcorpus.repositories.search.requests import LARGEST_ID, Request, check_range
 from pgcorpus.repositories.search.searcher import Scoped
 from pgcorpus.repositories.search.textual import DEFAULT_RRF_K, DEFAULT_WEIGHTS, Fusion, TextSearcher
-from pgcorpus.repositories.target import make_target
+from pgcorpus.repositories.target import SCOPE, SEEN, SEEN_COLUMNS, SEEN_SEPARATOR, make_target
 from pgcorpus.repositories.vector import VectorRepository
 from pgcorpus.repositories.writing.drafts import DocumentLike, Draft, check_name
 from pgcorpus.repositories.writing.index_policy import IndexPolicy
@@ -91,16 +91,12 @@ class DocumentRepository(VectorRepository[Any]):
 
     def _scoped(self, *, fresh: bool = False) -> Scoped:
         seen = self._collections.reference(fresh=fresh)
-        parameters = {
-            "scope_id": seen.id,
-            "scope_tenant": self._scope.tenant,
-            "scope_name": self._scope.collection,
-            "scope_model": seen.embedding_model or "",
-        }
-        return Scoped(parameters, Metric(seen.distance))
+        known = {"tenant_id": self._scope.tenant, "name": self._scope.collection, **seen._asdict()}
+        text = SEEN_SEPARATOR.join(known[name] or "" for name in SEEN_COLUMNS)
+        return Scoped({SCOPE: seen.id, SEEN: text}, Metric(seen.distance), seen.language)
 
     def _scope_parameters(self) -> Mapping[str, Any]:
-        return {"scope_id": self._collections.reference(fresh=True).id}
+        return {SCOPE: self._collections.reference(fresh=True).id}
 
     # Searching by words
 
@@ -135,10 +131,7 @@ class DocumentRepository(VectorRepository[Any]):
             SearchTimeoutError: The timeout is over.
         """
         request = Request(k=k, where=where, offset=offset, timeout=timeout)
-        chosen = language or self._collections.reference().language
-        return self._answered(
-            lambda scoped: self._texts.search_text(query, request, scoped, chosen, highlight),
-        )
+        return self._answered(lambda scoped: self._texts.search_text(query, request, scoped, language, highlight))
 
     def search_hybrid(
         self,
@@ -188,15 +181,17 @@ class DocumentRepository(VectorRepository[Any]):
         )
         fusion = Fusion(weights, rrf_k, candidates)
         array = vectors.as_searchable(vector, self._target.dimensions)
-        chosen = language or self._collections.reference().language
-        return self._answered(
-            lambda scoped: self._texts.search_hybrid(text, array, request, scoped, fusion, chosen),
-        )
+        return self._answered(lambda scoped: self._texts.search_hybrid(text, array, request, scoped, fusion, language))
 
     # Reading
 
     def get(self, document_id: int) -> Any | None:
-        """Return the document of that id as a mapped object, or None."""
+        """Return the document of that id as a mapped object, or None.
+
+        Raises:
+            SearchError: It is no id.
+        """
+        check_range("a document's id", document_id, 1, LARGEST_ID)
         return self._entity(self._scope.model.id == document_id)
 
     def get_by_key(self, key: str) -> Any | None:
@@ -211,17 +206,13 @@ class DocumentRepository(VectorRepository[Any]):
         """Return the names of the sources, sorted."""
         return self._session.scalars(listing.source_names(self._target), dict(self._scope_parameters())).all()
 
-    def _as_key(self, key: Any | None) -> tuple[Any, ...] | None:
+    def _as_key(self, key: Any, parameters: Mapping[str, Any]) -> tuple[Any, ...]:
         """A document's id stands for the key: its collection is the repository's."""
-        return None if key is None else (self._scope_parameters()["scope_id"], key)
+        check_range("a document's id", key, 1, LARGEST_ID)
+        return (parameters[SCOPE], key)
 
     def _as_next(self, key: tuple[Any, ...]) -> Any:
         return key[-1]
-
-    def _export_columns(self) -> tuple[str, ...]:
-        """What a document is written with; the rest is made by the database."""
-        own = self._target.other_columns
-        return (*(name for name in VIEW_COLUMNS if name not in ("collection_id", "id")), "language", *own)
 
     # Writing
 
@@ -311,8 +302,9 @@ class DocumentRepository(VectorRepository[Any]):
     def sync_source(self, source: str, documents: Iterable[DocumentLike]) -> SyncReport:
         """Make a source consist of these documents: add, update, and delete what vanished.
 
-        What did not change is not written again, and keeps its embedding. Two that write the same source take
-        turns until their transactions end.
+        What did not change is not written again. Of content that is stored and embedded already, the stored
+        embedding stays, whatever the document gives; :meth:`upsert` takes a new one. Two that write the same source
+        take turns until their transactions end.
 
         Args:
             source: Its name.
@@ -320,7 +312,8 @@ class DocumentRepository(VectorRepository[Any]):
                 where the stored document has the same content.
 
         Raises:
-            DocumentError: One cannot be stored, or has no key; the message names its position.
+            DocumentError: One cannot be stored, or has no key, or that of another source's document; the message names
+                its position.
             VectorError: One that is new or changed has no embedding, or one that cannot be stored.
         """
         return self._writer.sync_source(source, documents)
@@ -336,7 +329,7 @@ class DocumentRepository(VectorRepository[Any]):
         Raises:
             EmbeddingModelMismatchError: The collection was embedded with another model.
             DatabaseError: The session is in AUTOCOMMIT.
-            DocumentError: A draft cannot be stored.
+            DocumentError: A draft cannot be stored, or its key is that of another source's document.
             VectorError: A draft that is new or changed has no embedding, or one that cannot be stored.
         """
         return self._writer.sync_sources(sources)

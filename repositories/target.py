@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from pgvector.sqlalchemy import BIT, HALFVEC, SPARSEVEC, VECTOR
 from sqlalchemy import (
     BigInteger,
+    Column,
     ColumnElement,
     LargeBinary,
     Text,
@@ -29,7 +30,13 @@ from pgcorpus.repositories.hits import VIEW_COLUMNS
 
 # What a light row leaves out unless it is named: large, or nothing for a reader.
 _HEAVY = (VECTOR, HALFVEC, BIT, SPARSEVEC, LargeBinary, TSVECTOR)
-_DOCUMENT_COLUMNS = frozenset(name for name in vars(DocumentMixin) if not name.startswith("_"))
+_MADE_COLUMNS = frozenset({"collection_id", "id", "content_hash", "version", "created_at", "updated_at"})
+# The parameters of a scope: a collection's id, and all that is remembered of it, as one text.
+SCOPE = "pgcorpus_scope"
+SEEN = "pgcorpus_seen"
+SEEN_COLUMNS = ("tenant_id", "name", "embedding_model", "distance", "language")
+SEEN_SEPARATOR = "/"
+
 _VECTOR_METHODS = ("hnsw", "ivfflat")
 
 
@@ -44,7 +51,7 @@ class Target:
     Attributes:
         model: The class.
         column: The attribute of the vector column.
-        scoped: Whether statements are limited to the collection given as ``scope_id``.
+        scoped: Whether statements are limited to the collection given as ``pgcorpus_scope``.
     """
 
     model: Any
@@ -79,9 +86,13 @@ class Target:
         return VIEW_COLUMNS if self.is_document else _light_columns(self.model)
 
     @property
-    def other_columns(self) -> tuple[str, ...]:
-        """The attributes that a document's class of one's own has beside a document's, without vectors."""
-        return tuple(name for name in _light_columns(self.model) if name not in _DOCUMENT_COLUMNS)
+    def written_columns(self) -> tuple[str, ...]:
+        """The attributes that a row is written with, its vectors among them; the rest the database makes."""
+        return tuple(name for name in _table_columns(self.model) if not (self.is_document and name in _MADE_COLUMNS))
+
+    def is_vector(self, name: str) -> bool:
+        """Whether an attribute is a column of vectors of float32."""
+        return name in _vector_columns(self.model)
 
     def checked_columns(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Return the names if all are columns.
@@ -90,6 +101,8 @@ class Target:
             SearchError: One is not.
         """
         known = [attribute.key for attribute in _mapper(self.model).column_attrs]
+        if len(set(names)) < len(names):
+            raise SearchError("columns names a column twice")
         for name in names:
             if name not in known:
                 raise SearchError(f"unknown column {name!r}; the columns are {', '.join(known)}")
@@ -106,7 +119,9 @@ class Target:
         """
         if not self.scoped:
             return ()
-        scope: ColumnElement[bool] = self.model.collection_id == bindparam("scope_id", type_=BigInteger)
+        # In the text, not a parameter: one prepared statement for collections of every size would have one plan.
+        number = bindparam(SCOPE, type_=BigInteger, literal_execute=True)
+        scope: ColumnElement[bool] = self.model.collection_id == number
         return (scope, _still_the_same()) if checked else (scope,)
 
     def indexed_metrics(self) -> frozenset[Metric]:
@@ -143,6 +158,13 @@ def _vector_columns(model: Any) -> tuple[str, ...]:
     return tuple(
         attribute.key for attribute in _mapper(model).column_attrs if isinstance(attribute.columns[0].type, VECTOR)
     )
+
+
+@lru_cache(maxsize=256)
+def _table_columns(model: Any) -> tuple[str, ...]:
+    """The attributes of the table's own columns that can be written: no expression, nothing computed."""
+    columns = ((each.key, each.columns[0]) for each in _mapper(model).column_attrs)
+    return tuple(key for key, column in columns if isinstance(column, Column) and column.computed is None)
 
 
 @lru_cache(maxsize=256)
@@ -191,11 +213,7 @@ def _mapper(model: type[Any]) -> Mapper[Any]:
 
 def _still_the_same() -> ColumnElement[bool]:
     """One look at the collection before the scan: it does not depend on the row, so the server asks it once."""
-    return exists(
-        select(literal_column("1")).where(
-            Collection.id == bindparam("scope_id", type_=BigInteger),
-            Collection.tenant_id == bindparam("scope_tenant", type_=Text),
-            Collection.name == bindparam("scope_name", type_=Text),
-            func.coalesce(Collection.embedding_model, literal_column("''")) == bindparam("scope_model", type_=Text),
-        )
-    )
+    columns = [func.coalesce(getattr(Collection, name), literal_column("''")) for name in SEEN_COLUMNS]
+    seen = func.concat_ws(literal_column(f"'{SEEN_SEPARATOR}'"), *columns)
+    number = bindparam(SCOPE, type_=BigInteger, literal_execute=True)
+    return exists(select(literal_column("1")).where(Collection.id == number, seen == bindparam(SEEN, type_=Text)))

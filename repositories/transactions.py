@@ -7,10 +7,16 @@ from typing import Any
 
 from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
+from sqlalchemy.orm import Session
 
 from pgcorpus.errors import DatabaseError
 from pgcorpus.faults import as_sqlalchemy
+
+
+def connection_of(session: Session, model: Any) -> Connection:
+    """Return the session's connection to the database of a mapped class: a session may be bound to several."""
+    return session.connection(bind_arguments={"mapper": inspect(model)})
 
 
 def require_transaction(connection: Connection) -> None:

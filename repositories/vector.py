@@ -11,15 +11,17 @@ from sqlalchemy.orm import Session
 from pgcorpus import vectors
 from pgcorpus.errors import DefinitionError, SearchError
 from pgcorpus.models import Metric, parse_metric
+from pgcorpus.models.collection import DEFAULT_LANGUAGE
 from pgcorpus.repositories.filters import Where, compile_filter
 from pgcorpus.repositories.hits import Facet, Hits, Page, row_maker
 from pgcorpus.repositories.search import listing, nearest
 from pgcorpus.repositories.search.explanation import Explanation, explain
+from pgcorpus.repositories.search.nearest import QUERY
 from pgcorpus.repositories.search.requests import Request, SearchOptions, check_queries, check_range, make_request
 from pgcorpus.repositories.search.searcher import Scoped, Searcher, only_plain, settings_of
 from pgcorpus.repositories.search.settings import search_settings
 from pgcorpus.repositories.target import Target, make_target
-from pgcorpus.repositories.transactions import require_transaction
+from pgcorpus.repositories.transactions import connection_of, require_transaction
 from pgcorpus.repositories.writing.index_policy import IndexPolicy
 from pgcorpus.repositories.writing.loading import Progress, load
 from pgcorpus.repositories.writing.selection import limiting_condition
@@ -60,7 +62,7 @@ class VectorRepository(Generic[M]):
 
     def _scoped(self, *, fresh: bool = False) -> Scoped:  # noqa: ARG002 -- nothing is remembered here
         """Return the scope of a search: what was remembered of it, or what the server says now."""
-        return Scoped({}, self._metric)
+        return Scoped({}, self._metric, DEFAULT_LANGUAGE)
 
     def _scope_parameters(self) -> Mapping[str, Any]:
         """Return the scope of any other statement."""
@@ -174,10 +176,9 @@ class VectorRepository(Generic[M]):
             SearchError: There is no such row, or it has no embedding; and as in :meth:`search`.
         """
         request = make_request(k, options)
-        keys = self._key_conditions(key)
-        vector = self._session.scalars(
-            listing.vector_of(self._target, keys), dict(self._scope_parameters())
-        ).one_or_none()
+        parameters = self._scope_parameters()
+        keys = self._key_conditions(key, parameters)
+        vector = self._session.scalars(listing.vector_of(self._target, keys), dict(parameters)).one_or_none()
         if vector is None:
             raise SearchError(f"there is no row {key!r} with an embedding to search by")
         return self._search(vectors.as_searchable(vector), request, listing.not_this(keys))
@@ -198,10 +199,11 @@ class VectorRepository(Generic[M]):
         scoped = self._scoped(fresh=True)
         shape = self._searcher.shape(request, scoped.metric)
         statement = nearest.nearest(shape, self._searcher.condition(request))
-        settings = settings_of(self._target, request)
-        connection = self._session.connection()
+        settings = settings_of(self._target, request, custom_plan=True)
+        connection = connection_of(self._session, self._target.model)
         with search_settings(connection, settings):
-            return explain(connection, statement, {**scoped.parameters, "vector": array}, shape, settings.values())
+            parameters = {**scoped.parameters, QUERY: array}
+            return explain(connection, statement, parameters, shape, settings.values())
 
     def _search(self, vector: vectors.Array, request: Request, *extra: ColumnElement[bool]) -> Hits[Any]:
         run = self._searcher.entities if request.entities else self._searcher.search
@@ -254,32 +256,40 @@ class VectorRepository(Generic[M]):
         if entities:
             return self._page_of_entities(where, limit, after, include_embedding)
         names = self._target.light_columns if columns is None else self._target.checked_columns(tuple(columns))
-        rows, following = self._rows(where, limit, after, names, include_embedding)
-        make = row_maker((*names, self._target.column) if include_embedding else names)
+        vectors = (self._target.column,) if include_embedding else ()
+        rows, following = self._rows(where, limit, after, names, vectors, self._scope_parameters())
+        make = row_maker((*names, *vectors))
         return Page(tuple(make(*row) for row in rows), following)
 
     def _page_of_entities(self, where: Where | None, limit: int, after: Any, embedding: bool) -> Page[Any]:
-        target, start = self._target, self._as_key(after)
+        target, parameters = self._target, self._scope_parameters()
+        start = None if after is None else self._as_key(after, parameters)
         statement = listing.page_of_entities(target, start, limit, self._filter(where), embedding=embedding)
-        found = tuple(self._session.scalars(statement, self._scope_parameters()))
+        found = tuple(self._session.scalars(statement, parameters))
         last = tuple(getattr(found[-1], key) for key in target.keys) if len(found) == limit else None
         return Page(found, None if last is None else self._as_next(last))
 
     def _rows(
-        self, where: Where | None, limit: int, after: Any, names: tuple[str, ...], embedding: bool
+        self,
+        where: Where | None,
+        limit: int,
+        after: Any,
+        names: tuple[str, ...],
+        vectors: tuple[str, ...],
+        parameters: Mapping[str, Any],
     ) -> tuple[Sequence[Any], Any]:
         """Return a page's rows without their keys, and what the next page is to begin behind."""
-        start = self._as_key(after)
-        statement = listing.page_of_rows(self._target, names, start, limit, self._filter(where), embedding=embedding)
-        rows = self._session.execute(statement, self._scope_parameters()).all()
-        width = len(names) + embedding
+        start = None if after is None else self._as_key(after, parameters)
+        statement = listing.page_of_rows(self._target, names, vectors, start, limit, self._filter(where))
+        rows = self._session.execute(statement, parameters).all()
+        width = len(names) + len(vectors)
         following = self._as_next(tuple(rows[-1][width:])) if len(rows) == limit else None
         return [row[:width] for row in rows], following
 
     def export(
         self, where: Where | None = None, *, batch_size: int = 500, after: Any | None = None
     ) -> Iterator[Mapping[str, Any]]:
-        """Yield every row as a mapping with its embedding, in the order of the primary key and bounded memory.
+        """Yield every row as a mapping with its vectors, in the order of the primary key and bounded memory.
 
         What comes out goes into ``bulk_load`` and ``upsert`` as it is.
 
@@ -292,11 +302,13 @@ class VectorRepository(Generic[M]):
             FilterError: The filter cannot be understood.
         """
         check_range("batch_size", batch_size, 1, MAX_PAGE)
-        names = self._export_columns()
+        parameters = self._scope_parameters()
+        vectors = tuple(name for name in self._target.written_columns if self._target.is_vector(name))
+        names = tuple(name for name in self._target.written_columns if name not in vectors)
         while True:
-            rows, after = self._rows(where, batch_size, after, names, True)
+            rows, after = self._rows(where, batch_size, after, names, vectors, parameters)
             for row in rows:
-                yield dict(zip((*names, self._target.column), row, strict=True))
+                yield dict(zip((*names, *vectors), row, strict=True))
             if after is None:
                 return
 
@@ -320,9 +332,6 @@ class VectorRepository(Generic[M]):
     def _filter(self, where: Where | None) -> ColumnElement[bool] | None:
         return compile_filter(where, self._target.model)
 
-    def _export_columns(self) -> tuple[str, ...]:
-        return self._target.light_columns
-
     # Writing
 
     def add(self, item: Any, /) -> Any:
@@ -340,7 +349,7 @@ class VectorRepository(Generic[M]):
             VectorError: A vector cannot be stored.
         """
         added = list(items)
-        require_transaction(self._session.connection())
+        require_transaction(connection_of(self._session, self._target.model))
         with self._session.begin_nested():
             self._session.add_all(added)
             self._session.flush()
@@ -389,16 +398,16 @@ class VectorRepository(Generic[M]):
 
     # Keys
 
-    def _as_key(self, key: Any | None) -> tuple[Any, ...] | None:
+    def _as_key(self, key: Any, parameters: Mapping[str, Any]) -> tuple[Any, ...]:  # noqa: ARG002 -- of a scope
         """Return a primary key as a tuple."""
-        return key if key is None or isinstance(key, tuple) else (key,)
+        return tuple(key) if isinstance(key, tuple | list) else (key,)
 
     def _as_next(self, key: tuple[Any, ...]) -> Any:
         """Return a primary key as :meth:`list` takes it."""
         return key[0] if len(key) == 1 else key
 
-    def _key_conditions(self, key: Any) -> Sequence[ColumnElement[bool]]:
-        values = self._as_key(key) or ()
+    def _key_conditions(self, key: Any, parameters: Mapping[str, Any]) -> Sequence[ColumnElement[bool]]:
+        values = self._as_key(key, parameters)
         if len(values) != len(self._target.keys):
             raise SearchError(f"a key of {self._target.model.__name__} is {', '.join(self._target.keys)}")
         return listing.key_conditions(self._target, values)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Text, any_, bindparam, func, literal_column, select
+from sqlalchemy import BigInteger, Text, any_, bindparam, func, literal_column, select
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Session
 
 from pgcorpus.errors import SearchError
 from pgcorpus.repositories.hits import VIEW_COLUMNS, DocumentView, Hit
 from pgcorpus.repositories.search.running import fetch
-from pgcorpus.repositories.target import Statement, Target
+from pgcorpus.repositories.target import SCOPE, Statement, Target
 
 
 def with_context(
-    connection: Connection,
+    session: Session,
     target: Target,
     hits: Sequence[Hit[Any]],
     width: int,
@@ -24,7 +25,7 @@ def with_context(
     """Return the hits with their neighbours.
 
     Args:
-        connection: The search's.
+        session: The search's.
         target: A document's class.
         hits: Of documents that tell their ``id`` and ``source``.
         width: Passages wanted on each side.
@@ -39,10 +40,10 @@ def with_context(
     if not wanted:
         return list(hits)
     sources = sorted({hit.document.source for hit in hits if hit.document.source is not None})
-    arguments = {"scope_id": parameters["scope_id"], "hits": wanted, "sources": sources}
+    arguments = {SCOPE: parameters[SCOPE], "pgcorpus_hits": wanted, "pgcorpus_sources": sources}
     before: dict[int, list[DocumentView]] = {}
     after: dict[int, list[DocumentView]] = {}
-    for hit_id, place, *values in fetch(connection, neighbours, (target, width), arguments):
+    for hit_id, place, *values in fetch(session, neighbours, (target, width), arguments):
         (before if place < 0 else after).setdefault(hit_id, []).append(DocumentView(*values))
     return [
         hit._replace(before=tuple(before.get(hit.document.id, ())), after=tuple(after.get(hit.document.id, ())))
@@ -59,7 +60,7 @@ def neighbours(target: Target, width: int, _condition: None = None) -> Statement
     number = func.row_number().over(partition_by=model.source, order_by=(model.position, model.id)).label("number")
     numbered = (
         select(model.id, model.source, number)
-        .where(*target.conditions(), model.source == any_(bindparam("sources", type_=ARRAY(Text))))
+        .where(*target.conditions(), model.source == any_(bindparam("pgcorpus_sources", type_=ARRAY(Text))))
         .cte("numbered")
     )
     hit, other = numbered.alias("hit"), numbered.alias("other")
@@ -71,7 +72,7 @@ def neighbours(target: Target, width: int, _condition: None = None) -> Statement
         .join(model, model.id == other.c.id)
         .where(
             *target.conditions(),
-            hit.c.id == any_(bindparam("hits", type_=ARRAY(BigInteger))),
+            hit.c.id == any_(bindparam("pgcorpus_hits", type_=ARRAY(BigInteger))),
             place.element.between(-reach, reach),
             other.c.id != hit.c.id,
         )

@@ -34,6 +34,17 @@ def kept_cursor(connection: Connection) -> psycopg.Cursor[Any] | None:
     return None if _is_watched(connection) else cursor
 
 
+def forget_cursor(connection: Connection) -> None:
+    """Let go of the connection's cursor and its last result."""
+    connection.info.pop(_KEPT, None)
+
+
+def all_binary(cursor: psycopg.Cursor[Any]) -> bool:
+    """Say whether psycopg reads every type of a cursor's result in binary; of others it returns bytes."""
+    columns = cursor.description or ()
+    return all(cursor.adapters.get_loader(column.type_code, psycopg.pq.Format.BINARY) for column in columns)
+
+
 def _is_plain(driver_connection: Any) -> bool:
     return isinstance(driver_connection, psycopg.Connection) and driver_connection.cursor_factory is psycopg.Cursor
 

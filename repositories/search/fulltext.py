@@ -16,8 +16,8 @@ from pgcorpus.repositories.target import Statement, Target
 # Results"): without it long passages win.
 _BY_LENGTH: Any = literal_column("1")
 
-_LANGUAGE = cast(bindparam("language", type_=Text), REGCONFIG)
-_TEXT = bindparam("query", type_=Text)
+_LANGUAGE = cast(bindparam("pgcorpus_language", type_=Text), REGCONFIG)
+_TEXT = bindparam("pgcorpus_text", type_=Text)
 
 
 def configuration(language: str) -> str:
@@ -43,7 +43,7 @@ def text_search(
         .offset(_number(offset))
         .subquery("found")
     )
-    options = bindparam("headline", type_=Text)
+    options = bindparam("pgcorpus_headline", type_=Text)
     beginning = func.left(found.c.content, _number(INDEXED_CHARACTERS))
     snippet = func.ts_headline(_LANGUAGE, beginning, query, options, type_=Text) if snippets else literal_column("NULL")
     statement: Statement = select(*found.c, snippet.label("snippet")).order_by(found.c.rank.desc(), found.c.id)
@@ -51,7 +51,10 @@ def text_search(
 
 
 def hybrid_search(shape: Shape, candidates: int, condition: ColumnElement[bool] | None = None) -> Statement:
-    """Return both searches fused: a view's columns, score, distance, vector rank, text score, text rank.
+    """Return both searches fused.
+
+    The columns are those of a view, score, distance, vector rank, text score, text rank, and how many rows the
+    vector's side gave.
 
     Reciprocal rank fusion (Cormack, Clarke and Büttcher 2009): each side gives ``weight / (rrf_k + rank)``. The ranks
     are counted outside each side's LIMIT, which an index can serve.
@@ -65,7 +68,9 @@ def hybrid_search(shape: Shape, candidates: int, condition: ColumnElement[bool] 
     near = _ranked_vectors(shape, candidates, condition)
     texts = _ranked_texts(target, candidates, condition)
     same = and_(*(near.c[key] == texts.c[key] for key in target.keys))
-    score = (_share("vector_weight", near.c.vector_rank) + _share("text_weight", texts.c.text_rank)).label("score")
+    score = (
+        _share("pgcorpus_vector_weight", near.c.vector_rank) + _share("pgcorpus_text_weight", texts.c.text_rank)
+    ).label("score")
     keys = [func.coalesce(near.c[key], texts.c[key]).label(key) for key in target.keys]
     fused = (
         select(*keys, score, near.c[DISTANCE], near.c.vector_rank, texts.c.text_score, texts.c.text_rank)
@@ -78,6 +83,7 @@ def hybrid_search(shape: Shape, candidates: int, condition: ColumnElement[bool] 
     model = target.model
     same = and_(*(getattr(model, key) == fused.c[key] for key in target.keys), *target.conditions())
     answer = [fused.c[name] for name in ("score", DISTANCE, "vector_rank", "text_score", "text_rank")]
+    answer.append(select(func.count()).select_from(near).scalar_subquery().label("found"))
     statement: Statement = select(*(getattr(model, name).label(name) for name in VIEW_COLUMNS), *answer)
     return statement.join(fused, same).order_by(fused.c.score.desc(), *(fused.c[key] for key in target.keys))
 
@@ -123,7 +129,7 @@ def _rank(target: Target, query: ColumnElement[Any]) -> Any:
 
 
 def _share(weight: str, rank: ColumnElement[int]) -> ColumnElement[float]:
-    share = bindparam(weight, type_=Float) / (bindparam("rrf_k", type_=Float) + rank)
+    share = bindparam(weight, type_=Float) / (bindparam("pgcorpus_rrf_k", type_=Float) + rank)
     total: ColumnElement[float] = func.coalesce(share, literal_column("0.0"), type_=Float)
     return total
 

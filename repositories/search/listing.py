@@ -23,17 +23,15 @@ def count_rows(target: Target, condition: ColumnElement[bool] | None = None) -> 
 def page_of_rows(
     target: Target,
     columns: Sequence[str],
+    vectors: Sequence[str],
     after: Sequence[Any] | None,
     limit: int,
     condition: ColumnElement[bool] | None = None,
-    *,
-    embedding: bool = False,
 ) -> Statement:
-    """Return rows after a key: the columns, the embedding if wanted, then the key."""
+    """Return rows after a key: the columns, the vectors, then the key."""
     model = target.model
     wanted = [getattr(model, name).label(name) for name in columns]
-    if embedding:
-        wanted.append(vector_bytes(target.vector).label(target.column))
+    wanted += [vector_bytes(getattr(model, name)).label(name) for name in vectors]
     keys = [getattr(model, key).label(f"key_{key}") for key in target.keys]
     return _paged(_where(select(*wanted, *keys), target, condition), target, after, limit)
 

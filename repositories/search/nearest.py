@@ -18,7 +18,9 @@ from pgcorpus.repositories.target import Statement, Target
 DISTANCE = "pgcorpus_distance"
 _GROUP = "pgcorpus_group"
 _PLACE = "pgcorpus_place"
-_QUERY = "pgcorpus_query"
+# The parameter of the query vector; of several, with their numbers.
+QUERY = "pgcorpus_vector"
+_NUMBER = "pgcorpus_query"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +68,14 @@ def nearest(shape: Shape, condition: ColumnElement[bool] | None = None) -> State
 
 
 def nearest_to_each(shape: Shape, count: int, condition: ColumnElement[bool] | None = None) -> Statement:
-    """Return the searches for several vectors (``vector_0``, ``vector_1``, ...) as one statement.
+    """Return the searches for several vectors (``pgcorpus_vector_0``, ``pgcorpus_vector_1``, ...) as one statement.
 
     The first column is the vector's number. Not LATERAL, which a sharded table refuses.
     """
     branches = []
     for number in range(count):
         inner = _candidates(shape, _fetched(shape, number), condition, number).subquery(f"candidates_{number}")
-        answer = select(_literal(number).label(_QUERY), *_answer(shape, inner))
+        answer = select(_literal(number).label(_NUMBER), *_answer(shape, inner))
         branches.append(select(*_in_order(answer, inner, shape).subquery(f"query_{number}").c))
     return union_all(*branches)
 
@@ -106,9 +108,9 @@ def _nearest_of_groups(shape: Shape, condition: ColumnElement[bool] | None) -> S
     inner = _candidates(shape, [*keys, group, _distance(shape)], condition).subquery("candidates")
     of_group = inner.c[_GROUP]
     # Rows without a group are not one group.
-    alone = case((of_group.is_(None), inner.c[keys[-1].key]))
+    alone = [case((of_group.is_(None), inner.c[key])) for key in target.keys]
     order = (unindexed(inner.c[DISTANCE]), *_key_order(inner, target))
-    place = func.row_number().over(partition_by=(of_group, alone), order_by=order).label(_PLACE)
+    place = func.row_number().over(partition_by=(of_group, *alone), order_by=order).label(_PLACE)
     placed = select(*inner.c, place).subquery("placed")
     best = _in_order(select(*placed.c).where(placed.c[_PLACE] == _literal(1)), placed, shape).subquery("best")
     same = and_(*(getattr(target.model, key) == best.c[key] for key in target.keys))
@@ -161,7 +163,7 @@ def _entity_columns(shape: Shape) -> list[Any]:
 
 
 def _distance(shape: Shape, number: int | None = None) -> Any:
-    name = "vector" if number is None else f"vector_{number}"
+    name = QUERY if number is None else f"{QUERY}_{number}"
     vector = bindparam(name, type_=shape.target.vector.type)
     return getattr(shape.target.vector, shape.metric.method)(vector).label(DISTANCE)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from operator import index
 from typing import Any, TypedDict
 
@@ -20,6 +21,7 @@ MAX_HITS = 1_000_000
 MAX_CONTEXT = 100
 MAX_TIMEOUT = 86_400.0  # seconds
 LARGEST = 1e300
+LARGEST_ID = 2**63 - 1
 
 # Candidates looked at for each hit wanted, where hits are chosen among them.
 GROUP_CANDIDATES = 10
@@ -79,6 +81,8 @@ class Request:
         check_number("diversify", self.diversify, 0.0, 1.0)
         check_number("min_score", self.min_score, -LARGEST, LARGEST)
         check_number("timeout", self.timeout, 0.001, MAX_TIMEOUT)
+        if self.group_by is not None and not isinstance(self.group_by, str):
+            raise SearchError(f"group_by is the name of a field, not {type(self.group_by).__name__}")
         for one, other in _EXCLUSIVE:
             if getattr(self, one) not in (None, False, 0) and getattr(self, other) not in (None, False, 0):
                 raise SearchError(f"a search takes {one} or {other}, not both")
@@ -165,5 +169,5 @@ def check_number(name: str, value: Any, low: float, high: float) -> None:
     Raises:
         SearchError: It is not.
     """
-    if value is not None and not (isinstance(value, int | float) and low <= value <= high):
+    if value is not None and not (isinstance(value, Real) and low <= float(value) <= high):
         raise SearchError(f"{name} must be a number from {low:g} to {high:g}, not {value!r}")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, BindParameter, ColumnElement, Connection, Dialect, Float, Integer, Text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import BindParameter, ColumnElement, Connection, Dialect, inspect
+from sqlalchemy.orm import Session
 
 from pgcorpus.faults import as_sqlalchemy
-from pgcorpus.models.vector import Vector, extension_schema
-from pgcorpus.repositories.search.cursors import kept_cursor
+from pgcorpus.models.vector import extension_schema
+from pgcorpus.repositories.search.cursors import all_binary, forget_cursor, kept_cursor
+from pgcorpus.repositories.target import SCOPE, Target
+from pgcorpus.repositories.transactions import connection_of
 
 Builder = Callable[..., Any]
 Row = Sequence[Any]
@@ -19,16 +22,21 @@ Row = Sequence[Any]
 # Each is a text of some 2 KB: as many as there are shapes of searches in a program.
 _KEPT = 512
 
-# What psycopg reads in binary in any database; of a type that it does not know it would return bytes.
-_BINARY = (BigInteger, Float, Integer, JSONB, Text, Vector)
+# Rows after which a cursor's result is too large to be kept.
+_MANY = 1_000
+
+_SCOPE_IN_TEXT = re.compile(rf"__\[POSTCOMPILE_{SCOPE}[^\]]*\]")
+_SCOPE_MARK = f"/*{SCOPE}*/"
 
 
 def fetch(
-    connection: Connection,
+    session: Session,
     build: Builder,
     arguments: tuple[Any, ...],
     parameters: Mapping[str, Any],
     condition: ColumnElement[bool] | None = None,
+    *,
+    prepare: bool = True,
 ) -> Sequence[Row]:
     """Run a statement and return its rows.
 
@@ -36,18 +44,34 @@ def fetch(
     arguments, and the form of the condition without its values.
 
     Args:
-        connection: Where to run it.
+        session: Where to run it; where it listens to its statements (``do_orm_execute``), through the session itself.
         build: Makes the statement from the arguments and the condition.
-        arguments: Hashable; all that decides the statement's text.
+        arguments: Hashable; all that decides the statement's text. The first has, or is, the target.
         parameters: Values of its bound parameters.
         condition: A filter to build it with.
+        prepare: Whether the driver may prepare it, and the server then plan it once for all values.
     """
+    connection = connection_of(session, target_of(arguments).model)
     form = None if condition is None else _Form(condition)
-    if (form is None or form.is_known) and "schema_translate_map" not in connection.get_execution_options():
+    if (form is None or form.is_known) and not is_changed_on_the_way(session, connection):
         prepared = _prepared(build, arguments, form, connection.dialect, extension_schema(connection.dialect))
         if prepared.is_complete:
-            return prepared.run(connection, parameters if form is None else {**parameters, **prepared.values_of(form)})
-    return connection.execute(build(*arguments, condition), parameters).all()
+            values = parameters if form is None else {**parameters, **prepared.values_of(form)}
+            return prepared.run(connection, values, prepare)
+    mapper = {"mapper": inspect(target_of(arguments).model)}
+    return session.execute(build(*arguments, condition), parameters, bind_arguments=mapper).all()
+
+
+def is_changed_on_the_way(session: Session, connection: Connection) -> bool:
+    """Whether something between us and the driver rewrites statements: then their text cannot be kept."""
+    return bool(session.dispatch.do_orm_execute) or "schema_translate_map" in connection.get_execution_options()
+
+
+def target_of(arguments: tuple[Any, ...]) -> Target:
+    """Return the target of a statement's arguments: the first, or the first's."""
+    first = arguments[0]
+    target: Target = first if isinstance(first, Target) else first.target
+    return target
 
 
 class _Form:
@@ -81,16 +105,19 @@ class _Prepared:
     def __init__(self, statement: Any, form: _Form | None, dialect: Dialect) -> None:
         compiled = statement.compile(dialect=dialect)
         # Lists that SQLAlchemy writes out, and values that it writes into the text, differ from run to run.
-        self.is_complete = not (compiled.post_compile_params or compiled.literal_execute_params)
+        written = {*compiled.post_compile_params, *compiled.literal_execute_params}
+        self.is_complete = {bind.key for bind in written} <= {SCOPE}
         self._names = [compiled.bind_names[bind] for bind in (() if form is None else form.binds)]
         columns = list(statement.selected_columns)
-        self._sql = str(compiled)
+        self._sql = _SCOPE_IN_TEXT.sub(_SCOPE_MARK, str(compiled))
         self._dialect = dialect
         self._types = [column.type.dialect_impl(dialect) for column in columns]
-        self._binary = all(isinstance(column.type, _BINARY) for column in columns)
+        self._binary = True  # until the server names a type that psycopg does not read in binary
         binds = compiled.binds.items()
         self._constants = {name: bind.value for name, bind in binds if not bind.required}
-        encoders = {name: bind.type.dialect_impl(dialect).bind_processor(dialect) for name, bind in binds}
+        encoders = {
+            name: bind.type.dialect_impl(dialect).bind_processor(dialect) for name, bind in binds if name != SCOPE
+        }
         self._encoders = {name: encode for name, encode in encoders.items() if encode is not None}
         self._decoders: dict[int, Callable[[Any], Any]] | None = None  # known when the server has told its types
 
@@ -98,23 +125,40 @@ class _Prepared:
         """Return the values of a condition of this statement's form, by the names they have in it."""
         return {name: bind.effective_value for name, bind in zip(self._names, form.binds, strict=True)}
 
-    def run(self, connection: Connection, parameters: Mapping[str, Any]) -> Sequence[Row]:
+    def run(self, connection: Connection, parameters: Mapping[str, Any], prepare: bool) -> Sequence[Row]:
         encoded = {**self._constants, **parameters}
+        sql = self._sql
+        if SCOPE in encoded:
+            sql = sql.replace(_SCOPE_MARK, str(int(encoded.pop(SCOPE))))
         for name, encode in self._encoders.items():
             encoded[name] = encode(encoded[name])
-        cursor: Any = kept_cursor(connection) if self._binary else None
-        if cursor is not None:
-            with as_sqlalchemy(connection, self._sql):
-                cursor.execute(self._sql, encoded)
-                return self._decoded(cursor, cursor.fetchall)
-        result: Any = connection.exec_driver_sql(self._sql, encoded)
-        return self._decoded(result.cursor, result.all)
-
-    def _decoded(self, cursor: Any, fetch_all: Callable[[], Sequence[Row]]) -> Sequence[Row]:
+        cursor = kept_cursor(connection) if self._binary else None
+        if cursor is not None and (rows := self._run_binary(connection, cursor, sql, encoded, prepare)) is not None:
+            return rows
+        result: Any = connection.exec_driver_sql(sql, encoded)
         if self._decoders is None:
+            self._decoders = self._decoders_of(result.cursor.description)
+        return self._decoded(result.all())
+
+    def _run_binary(
+        self, connection: Connection, cursor: Any, sql: str, parameters: Mapping[str, Any], prepare: bool
+    ) -> Sequence[Row] | None:
+        """Return the rows, or None where one of their types has to come as text."""
+        with as_sqlalchemy(connection, sql):
+            cursor.execute(sql, parameters, prepare=None if prepare else False)
+            rows: Sequence[Row] = cursor.fetchall()
+        if self._decoders is None:
+            self._binary = all_binary(cursor)
+            if not self._binary:
+                return None
             self._decoders = self._decoders_of(cursor.description)
-        rows = fetch_all()
-        return [self._decoded_row(row, self._decoders) for row in rows] if self._decoders else rows
+        if len(rows) > _MANY:
+            forget_cursor(connection)  # it holds on to its last result
+        return self._decoded(rows)
+
+    def _decoded(self, rows: Sequence[Row]) -> Sequence[Row]:
+        decoders = self._decoders
+        return [self._decoded_row(row, decoders) for row in rows] if decoders else rows
 
     def _decoders_of(self, description: Sequence[Any]) -> dict[int, Callable[[Any], Any]]:
         decoders = {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection
+from sqlalchemy import ColumnElement
 from sqlalchemy.orm import Session
 
 from pgcorpus.errors import SearchError
@@ -18,12 +19,14 @@ from pgcorpus.repositories.filters import compile_filter
 from pgcorpus.repositories.hits import Hit, Hits, row_maker
 from pgcorpus.repositories.search import nearest
 from pgcorpus.repositories.search.context import with_context
+from pgcorpus.repositories.search.cursors import kept_cursor
 from pgcorpus.repositories.search.diversity import most_diverse
 from pgcorpus.repositories.search.nearest import Shape
 from pgcorpus.repositories.search.requests import Request
 from pgcorpus.repositories.search.running import fetch
 from pgcorpus.repositories.search.settings import SearchSettings, search_settings
 from pgcorpus.repositories.target import Target
+from pgcorpus.repositories.transactions import connection_of
 from pgcorpus.vectors import Array
 
 _logger = logging.getLogger("pgcorpus")
@@ -36,10 +39,12 @@ class Scoped:
     Attributes:
         parameters: Values of the scope's bound parameters.
         metric: The metric unless the request names one.
+        language: The full-text language unless the request names one.
     """
 
     parameters: Mapping[str, Any]
     metric: Metric
+    language: str
 
 
 class Searcher:
@@ -65,30 +70,30 @@ class Searcher:
         """
         shape = self.shape(request, scoped.metric)
         condition = self.condition(request, *extra)
-        connection = self._session.connection()
-        with search_settings(connection, settings_of(self._target, request)):
-            rows, exact = self._rows(connection, shape, {**scoped.parameters, "vector": vector}, condition)
+        parameters = {**scoped.parameters, nearest.QUERY: vector}
+        with searching(self._session, self._target, request, is_filtered=condition is not None):
+            rows, exact = self._rows(shape, parameters, condition)
             hits = self._hits(rows, shape, request, vector)
             if request.context:
-                hits = with_context(connection, self._target, hits, request.context, scoped.parameters)
+                hits = with_context(self._session, self._target, hits, request.context, scoped.parameters)
         return Hits(hits, shape.metric, exact=exact, indexed=warn_if_unindexed(self._target, shape.metric))
 
     def search_each(self, vectors: Sequence[Array], request: Request, scoped: Scoped) -> list[Hits[Any]]:
         """Return the nearest rows to each vector, in one round trip where no answer needs completing."""
         shape = self.shape(request, scoped.metric)
         condition = self.condition(request)
-        parameters = {**scoped.parameters, **{f"vector_{i}": vector for i, vector in enumerate(vectors)}}
-        connection = self._session.connection()
+        numbered = {f"{nearest.QUERY}_{i}": vector for i, vector in enumerate(vectors)}
+        arguments = (shape, len(vectors))
         answers: list[Hits[Any]] = []
         indexed = warn_if_unindexed(self._target, shape.metric)
-        with search_settings(connection, settings_of(self._target, request)):
+        with searching(self._session, self._target, request, is_filtered=condition is not None):
             found: list[list[Any]] = [[] for _ in vectors]
-            for row in fetch(connection, nearest.nearest_to_each, (shape, len(vectors)), parameters, condition):
+            parameters = {**scoped.parameters, **numbered}
+            prepare = condition is None
+            for row in fetch(self._session, nearest.nearest_to_each, arguments, parameters, condition, prepare=prepare):
                 found[row[0]].append(row[1:])
             for vector, some in zip(vectors, found, strict=True):
-                rows, exact = self._completed(
-                    connection, some, shape, {**scoped.parameters, "vector": vector}, condition
-                )
+                rows, exact = self._completed(some, shape, {**scoped.parameters, nearest.QUERY: vector}, condition)
                 hits = self._hits(rows, shape, request, vector)
                 answers.append(Hits(hits, shape.metric, exact=exact, indexed=indexed))
         return answers
@@ -134,17 +139,21 @@ class Searcher:
         """Return the nearest rows as mapped objects of the session."""
         shape = self.shape(request, scoped.metric)
         condition = self.condition(request, *extra)
-        parameters = {**scoped.parameters, "vector": vector}
-        connection = self._session.connection()
-        with search_settings(connection, settings_of(self._target, request)):
+        parameters = {**scoped.parameters, nearest.QUERY: vector}
+        custom_plan = condition is not None
+        with (
+            searching(self._session, self._target, request, is_filtered=custom_plan, by_session=True),
+            self._session.no_autoflush,
+        ):
             rows = self._entity_rows(shape, parameters, condition)
             exact = shape.exact
             if len(rows) < shape.limit and not exact:
                 exact = True
                 rows = self._entity_rows(replace(shape, exact=True), parameters, condition)
-            hits = _scored([(entity, distance) for entity, distance in rows], shape.metric, request.min_score)
+            score = shape.metric.score
+            hits = _near_enough([Hit(entity, far, score(far)) for entity, far in rows], request.min_score)
             if request.context:
-                hits = with_context(connection, self._target, hits, request.context, scoped.parameters)
+                hits = with_context(self._session, self._target, hits, request.context, scoped.parameters)
         return Hits(hits, shape.metric, exact=exact, indexed=warn_if_unindexed(self._target, shape.metric))
 
     def _entity_rows(
@@ -153,14 +162,12 @@ class Searcher:
         statement = _entity_statement(shape) if condition is None else nearest.nearest_entities(shape, condition)
         return self._session.execute(statement, parameters).all()
 
-    def _rows(
-        self, connection: Connection, shape: Shape, parameters: Mapping[str, Any], condition: Any
-    ) -> tuple[Sequence[Any], bool]:
-        rows = fetch(connection, nearest.nearest, (shape,), parameters, condition)
-        return self._completed(connection, rows, shape, parameters, condition)
+    def _rows(self, shape: Shape, parameters: Mapping[str, Any], condition: Any) -> tuple[Sequence[Any], bool]:
+        rows = self._fetch(shape, parameters, condition)
+        return self._completed(rows, shape, parameters, condition)
 
     def _completed(
-        self, connection: Connection, rows: Sequence[Any], shape: Shape, parameters: Mapping[str, Any], condition: Any
+        self, rows: Sequence[Any], shape: Shape, parameters: Mapping[str, Any], condition: Any
     ) -> tuple[Sequence[Any], bool]:
         """Return the rows, those of an exact scan if they are too few, and whether they are exact.
 
@@ -168,21 +175,48 @@ class Searcher:
         """
         if shape.exact or len(rows) >= shape.limit:
             return rows, shape.exact
-        return fetch(connection, nearest.nearest, (replace(shape, exact=True),), parameters, condition), True
+        return self._fetch(replace(shape, exact=True), parameters, condition), True
+
+    def _fetch(self, shape: Shape, parameters: Mapping[str, Any], condition: Any) -> Sequence[Any]:
+        return fetch(self._session, nearest.nearest, (shape,), parameters, condition, prepare=condition is None)
 
     def _hits(self, rows: Sequence[Any], shape: Shape, request: Request, vector: Array) -> list[Hit[Any]]:
         if request.diversify is not None:
-            rows = _diversified(rows, vector, request)
+            near = [row for row in rows if _is_near(row[-1], shape.metric, request.min_score)]
+            rows = _diversified(near, vector, request)
         hide = request.diversify is not None and not request.include_embedding
         names = shape.columns if hide else shape.names
-        make = row_maker(names)
-        width = len(names)
-        return _scored(((make(*row[:width]), row[-1]) for row in rows), shape.metric, request.min_score)
+        make, score, width = row_maker(names), shape.metric.score, len(names)
+        hits = [Hit(make(*row[:width]), row[-1], score(row[-1])) for row in rows]
+        return _near_enough(hits, request.min_score)
 
 
-def settings_of(target: Target, request: Request) -> SearchSettings:
+@contextmanager
+def searching(
+    session: Session, target: Target, request: Request, *, is_filtered: bool, by_session: bool = False
+) -> Iterator[None]:
+    """Give a search its settings, after what the session has pending: a search sees it, and must not undo it.
+
+    Args:
+        session: The repository's.
+        target: What is searched.
+        request: What is asked for.
+        is_filtered: Whether a plan made for other values may be bad for these.
+        by_session: Whether the statement goes through the session, whose driver may prepare it.
+    """
+    if session.autoflush:
+        session.flush()
+    connection = connection_of(session, target.model)
+    prepares = connection.dialect.driver != "psycopg2" and (by_session or kept_cursor(connection) is None)
+    custom_plan = is_filtered and prepares
+    with search_settings(connection, settings_of(target, request, custom_plan=custom_plan)):
+        yield
+
+
+def settings_of(target: Target, request: Request, *, custom_plan: bool = False) -> SearchSettings:
     """Return the server's settings for a request."""
-    return SearchSettings(request.chosen_ef_search, request.probes or target.probes(), request.timeout)
+    probes = request.probes or target.probes()
+    return SearchSettings(request.chosen_ef_search, probes, request.timeout, custom_plan)
 
 
 @lru_cache(maxsize=128)
@@ -209,9 +243,11 @@ def _diversified(rows: Sequence[Any], vector: Array, request: Request) -> Sequen
     return [rows[i] for i in chosen[request.offset :]]
 
 
-def _scored(pairs: Any, metric: Metric, min_score: float | None) -> list[Hit[Any]]:
-    score = metric.score
-    hits = [Hit(document, distance, score(distance)) for document, distance in pairs]
+def _is_near(distance: float, metric: Metric, min_score: float | None) -> bool:
+    return min_score is None or metric.score(distance) >= min_score
+
+
+def _near_enough(hits: list[Hit[Any]], min_score: float | None) -> list[Hit[Any]]:
     return hits if min_score is None else [hit for hit in hits if hit.score >= min_score]
 
 

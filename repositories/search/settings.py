@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from weakref import WeakSet
 
@@ -33,20 +33,25 @@ class SearchSettings:
         ef_search: ``hnsw.ef_search``.
         probes: ``ivfflat.probes``; None where there is no such index.
         timeout: Seconds; None for the server's own.
+        custom_plan: Whether a prepared statement is to be planned for its values: a generic plan knows nothing of a
+            filter's selectivity. A kept cursor does not prepare it in the first place.
     """
 
     ef_search: int
     probes: int | None = None
     timeout: float | None = None
+    custom_plan: bool = False
 
     @property
     def are_defaults(self) -> bool:
         """Whether these are what our own connections carry."""
-        return self.probes is None and str(self.ef_search) == SEARCH_DEFAULTS["hnsw.ef_search"]
+        return self.probes is None and not self.custom_plan and str(self.ef_search) == SEARCH_DEFAULTS["hnsw.ef_search"]
 
     def values(self) -> dict[str, str]:
         """Return the settings by name."""
         values = SEARCH_DEFAULTS | {"hnsw.ef_search": str(int(self.ef_search))}
+        if self.custom_plan:
+            values |= {"plan_cache_mode": "force_custom_plan"}
         if self.probes is not None:
             values |= {"ivfflat.probes": str(int(self.probes)), "ivfflat.iterative_scan": "relaxed_order"}
         return values
@@ -90,23 +95,32 @@ def _carries_defaults(connection: Connection) -> bool:
 
 @contextmanager
 def _own_transaction(connection: Connection, settings: SearchSettings) -> Iterator[None]:
+    """A transaction: there is nothing to keep of a search."""
     execute_batch(connection, ["BEGIN", *settings.commands(), *_timeout(settings)])
-    try:
-        with _timed(settings):
-            yield
-    finally:
-        execute_batch(connection, ["ROLLBACK"])  # there is nothing to keep of a search
+    with _ended_by(connection, ["ROLLBACK"]), _timed(settings):
+        yield
 
 
 @contextmanager
 def _own_savepoint(connection: Connection, settings: SearchSettings) -> Iterator[None]:
     """A savepoint: the timeout must not outlive the search, nor cost the caller the transaction."""
     execute_batch(connection, ["SAVEPOINT pgcorpus_search", *settings.commands(), *_timeout(settings)])
+    end = ["ROLLBACK TO SAVEPOINT pgcorpus_search", "RELEASE SAVEPOINT pgcorpus_search"]
+    with _ended_by(connection, end), _timed(settings):
+        yield
+
+
+@contextmanager
+def _ended_by(connection: Connection, commands: list[str]) -> Iterator[None]:
+    """Run commands at the end; where the connection is lost, what lost it is the error to tell."""
     try:
-        with _timed(settings):
-            yield
-    finally:
-        execute_batch(connection, ["ROLLBACK TO SAVEPOINT pgcorpus_search", "RELEASE SAVEPOINT pgcorpus_search"])
+        yield
+    except BaseException:
+        if not (connection.closed or connection.invalidated):
+            with suppress(DBAPIError):
+                execute_batch(connection, commands)
+        raise
+    execute_batch(connection, commands)
 
 
 def _timeout(settings: SearchSettings) -> list[str]:

@@ -13,11 +13,10 @@ from pgcorpus.models import Metric
 from pgcorpus.repositories.filters import compile_filter
 from pgcorpus.repositories.hits import VIEW_COLUMNS, DocumentView, HybridHit, TextHit
 from pgcorpus.repositories.search.fulltext import configuration, hybrid_search, text_search
-from pgcorpus.repositories.search.nearest import Shape
+from pgcorpus.repositories.search.nearest import QUERY, Shape
 from pgcorpus.repositories.search.requests import LARGEST, MIN_CANDIDATES, Request, check_number, check_range
 from pgcorpus.repositories.search.running import fetch
-from pgcorpus.repositories.search.searcher import Scoped, settings_of, warn_if_unindexed
-from pgcorpus.repositories.search.settings import search_settings
+from pgcorpus.repositories.search.searcher import Scoped, searching, warn_if_unindexed
 from pgcorpus.repositories.target import Target
 from pgcorpus.repositories.values import text_problem
 from pgcorpus.vectors import Array
@@ -62,9 +61,9 @@ class Fusion:
     def parameters(self) -> Mapping[str, float]:
         """The statement's parameters."""
         return {
-            "vector_weight": float(self.weights[0]),
-            "text_weight": float(self.weights[1]),
-            "rrf_k": float(self.rrf_k),
+            "pgcorpus_vector_weight": float(self.weights[0]),
+            "pgcorpus_text_weight": float(self.weights[1]),
+            "pgcorpus_rrf_k": float(self.rrf_k),
         }
 
     def rows(self, wanted: int) -> int:
@@ -85,42 +84,39 @@ class TextSearcher:
         self._target = target
 
     def search_text(
-        self, query: str, request: Request, scoped: Scoped, language: str, highlight: tuple[str, str] | None
+        self, query: str, request: Request, scoped: Scoped, language: str | None, highlight: tuple[str, str] | None
     ) -> Sequence[TextHit]:
         """Return the best matches of a web-search query."""
         condition = compile_filter(request.where, self._target.model)
-        parameters = {**scoped.parameters, "query": _checked(query), "language": configuration(language)}
+        parameters = {**scoped.parameters, **_words(query, language or scoped.language)}
         if highlight is not None:
-            parameters["headline"] = _headline(highlight)
+            parameters["pgcorpus_headline"] = _headline(highlight)
         arguments = (self._target, request.k, request.offset, highlight is not None)
-        connection = self._session.connection()
-        with search_settings(connection, settings_of(self._target, request)):
-            rows = fetch(connection, text_search, arguments, parameters, condition)
+        with searching(self._session, self._target, request, is_filtered=True):
+            rows = fetch(self._session, text_search, arguments, parameters, condition, prepare=False)
         return [TextHit(DocumentView(*row[:_WIDTH]), row[-2], row[-1]) for row in rows]
 
     def search_hybrid(
-        self, query: str, vector: Array, request: Request, scoped: Scoped, fusion: Fusion, language: str
+        self, query: str, vector: Array, request: Request, scoped: Scoped, fusion: Fusion, language: str | None
     ) -> Sequence[HybridHit]:
         """Return the best of both searches."""
         metric = request.metric or scoped.metric
         warn_if_unindexed(self._target, metric)
+        candidates = fusion.rows(request.wanted)
         shape = Shape(self._target, (), metric, request.k, request.offset, request.candidates, request.exact)
-        parameters = {
-            **scoped.parameters,
-            **fusion.parameters,
-            "query": _checked(query),
-            "language": configuration(language),
-            "vector": vector,
-        }
+        words = _words(query, language or scoped.language)
+        parameters = {**scoped.parameters, **fusion.parameters, **words, QUERY: vector}
         condition = compile_filter(request.where, self._target.model)
-        rows_of_each = fusion.rows(request.wanted)
-        connection = self._session.connection()
-        with search_settings(connection, settings_of(self._target, _wide(request, rows_of_each))):
-            rows = fetch(connection, hybrid_search, (shape, rows_of_each), parameters, condition)
-            if len(rows) < request.k and fusion.weights[0] > 0 and not request.exact:
-                exact = replace(shape, exact=True)
-                rows = fetch(connection, hybrid_search, (exact, rows_of_each), parameters, condition)
-        return [hit for row in rows if (hit := _hybrid_hit(row, metric)).score > 0]  # a side without weight has none
+        with searching(self._session, self._target, _wide(request, candidates), is_filtered=True):
+            rows = self._fused(shape, candidates, parameters, condition)
+            if not request.exact and fusion.weights[0] > 0 and (not rows or rows[0][-1] < candidates):
+                # The index gave up early: only an exact scan knows that there is nothing nearer.
+                rows = self._fused(replace(shape, exact=True), candidates, parameters, condition)
+        hits = (_hybrid_hit(row, metric) for row in rows)
+        return [hit for hit in hits if hit.score > 0]  # a side without weight has none
+
+    def _fused(self, shape: Shape, candidates: int, parameters: Mapping[str, Any], condition: Any) -> Sequence[Any]:
+        return fetch(self._session, hybrid_search, (shape, candidates), parameters, condition, prepare=False)
 
 
 def _wide(request: Request, rows: int) -> Request:
@@ -129,13 +125,19 @@ def _wide(request: Request, rows: int) -> Request:
 
 
 def _hybrid_hit(row: Sequence[Any], metric: Metric) -> HybridHit:
-    score, distance, vector_rank, text_score, text_rank = row[_WIDTH:]
+    score, distance, vector_rank, text_score, text_rank = row[_WIDTH:-1]
     vector_score = None if distance is None else metric.score(distance)
     document = DocumentView(*row[:_WIDTH])
     return HybridHit(document, score, distance, vector_score, vector_rank, text_score, text_rank)
 
 
-def _checked(query: str) -> str:
+def _words(query: str, language: str) -> dict[str, Any]:
+    return {"pgcorpus_text": _checked(query), "pgcorpus_language": configuration(language)}
+
+
+def _checked(query: Any) -> str:
+    if not isinstance(query, str):
+        raise SearchError(f"the query is text, not {type(query).__name__}")
     if problem := text_problem(query):
         raise SearchError(f"the query {problem}")
     if len(query) > MAX_QUERY:
@@ -143,9 +145,9 @@ def _checked(query: str) -> str:
     return query
 
 
-def _headline(highlight: tuple[str, str]) -> str:
+def _headline(highlight: Any) -> str:
     """Return ts_headline's options (PostgreSQL documentation, "Highlighting Results")."""
-    if set("".join(highlight)) & set('"\\\0'):
+    if len(highlight) != 2 or set("".join(highlight)) & set('"\\\0'):
         raise SearchError("highlight is the text before and after a word, without quotes and backslashes")
     start, stop = highlight
     return f'StartSel="{start}", StopSel="{stop}", MaxFragments=2, MaxWords=30, MinWords=10, FragmentDelimiter=" … "'

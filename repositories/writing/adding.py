@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import inspect
@@ -11,8 +11,19 @@ from sqlalchemy.orm import Mapper, Session
 from sqlalchemy.orm.attributes import instance_dict, instance_state
 from sqlalchemy.sql.elements import ClauseElement
 
+from pgcorpus.repositories.transactions import connection_of
+from pgcorpus.repositories.writing.drafts import columns_of, has_default
 from pgcorpus.repositories.writing.inserting import Completion, insert_rows
 from pgcorpus.repositories.writing.rows import RowMaker, Shape
+
+
+def forget_nones(model: type[Any], instances: Iterable[Any]) -> None:
+    """Take None for not given where a column has a default: so does a flush, but of JSON it stores the null."""
+    defaulted = [name for name, column in columns_of(model).items() if has_default(column)]
+    for values in map(instance_dict, instances):
+        for name in defaulted:
+            if name in values and values[name] is None:
+                del values[name]
 
 
 def flush_new(session: Session, model: type[Any], instances: Sequence[Any]) -> None:
@@ -50,7 +61,7 @@ def _has_plain_values(values: dict[str, Any], related: frozenset[str]) -> bool:
 
 def _insert(session: Session, model: type[Any], instances: Sequence[Any]) -> None:
     maker = RowMaker(model, checked=True, noun="document")
-    names = inspect(model).column_attrs.keys()
+    names = columns_of(model).keys()
     given = ({name: value for name, value in instance_dict(each).items() if name in names} for each in instances)
     rows = list(maker.rows(given))
     by_key: dict[str, dict[str, Any]] = {}
@@ -58,19 +69,22 @@ def _insert(session: Session, model: type[Any], instances: Sequence[Any]) -> Non
         values = instance_dict(instance)
         values.update(zip(shape.attributes, row, strict=True))
         by_key[values["key"]] = values
-    for _, returned in insert_rows(session.connection(), rows, _returning(model)):
+    for _, returned in insert_rows(connection_of(session, model), rows, _returning(model)):
         for row in returned:
             by_key[row.key].update(row._mapping)
     # What a flush ends with: the only way to have a savepoint's rollback make them transient again.
     session._register_persistent({instance_state(each) for each in instances})
+    if expressions := inspect(model).column_attrs.keys() - names:
+        for instance in instances:
+            session.expire(instance, expressions)
 
 
 def _returning(model: type[Any]) -> Completion:
     """Return the key and what the server made; the order of the rows is not that of the parameters."""
-    attributes = inspect(model).column_attrs
+    columns = columns_of(model)
 
     def complete(shape: Shape, statement: Insert) -> Any:
-        made = [each.columns[0].label(each.key) for each in attributes if each.key not in shape.attributes]
+        made = [column.label(name) for name, column in columns.items() if name not in shape.attributes]
         return statement.returning(shape.table.c.key, *made)
 
     return complete

@@ -53,8 +53,7 @@ class Copier:
         self, connection: Connection, shape: Shape, types: Sequence[str], encoders: Sequence[_Encoder | None]
     ) -> None:
         self._connection = connection
-        self._table = shape.table
-        self._statement = _statement(shape)
+        self._statement = _statement(connection, shape)
         self._types = types
         self._encoders = [(index, encode) for index, encode in enumerate(encoders) if encode is not None]
 
@@ -71,7 +70,7 @@ class Copier:
             DBAPIError: The server refused a row.
         """
         connection = self._connection
-        with as_sqlalchemy(connection, f"COPY {self._table.fullname}"):
+        with as_sqlalchemy(connection, self._statement.as_string()):
             if connection.dialect.is_async:
                 adapted: Any = connection.connection.dbapi_connection
                 count: int = adapted.run_async(lambda driver: self._copy_async(driver, rows, start, noun))
@@ -119,8 +118,9 @@ def copier(connection: Connection, shape: Shape) -> Copier | None:
     return Copier(connection, shape, [name for name, _ in known], [encode for _, encode in known])
 
 
-def _statement(shape: Shape) -> Composed:
-    name = Identifier(*filter(None, (shape.table.schema, shape.table.name)))
+def _statement(connection: Connection, shape: Shape) -> Composed:
+    # What SQLAlchemy does for its own statements: a schema_translate_map counts.
+    name = Identifier(*filter(None, (connection.schema_for_object(shape.table), shape.table.name)))
     columns = SQL(", ").join(Identifier(column.name) for column in shape.columns)
     return SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(name, columns)
 

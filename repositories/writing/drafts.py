@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
-from sqlalchemy import inspect
+from sqlalchemy import Column, inspect
 from sqlalchemy.sql.elements import ClauseElement
 
 from pgcorpus import vectors
@@ -65,12 +65,13 @@ class Drafts:
 
     def __init__(self, model: type[Any]) -> None:
         self._model = model
-        mapper = inspect(model)
-        attributes = {each.key: each.columns[0] for each in mapper.column_attrs}
-        self._dimensions: int | None = attributes["embedding"].type.dim
-        self._further = {name for name, column in attributes.items() if column.computed is None}
+        columns = columns_of(model)
+        vector: Any = columns["embedding"].type
+        self._dimensions: int | None = vector.dim
+        self._further = {name for name, column in columns.items() if column.computed is None}
         self._further -= _OWN | _KEPT | _MADE_HERE
-        self._attributes = frozenset(attributes) - _KEPT - _MADE_HERE
+        self._attributes = frozenset(columns) - _KEPT - _MADE_HERE
+        self._defaulted = frozenset(name for name, column in columns.items() if has_default(column))
 
     def of(self, documents: Iterable[DocumentLike]) -> Iterator[Draft]:
         """Yield a draft for each document, as they come.
@@ -108,7 +109,9 @@ class Drafts:
         if state.key is not None:
             raise DocumentError(f"{place}: it is stored already; change it in its session and flush")
         # One that a rollback gave back has the id of its first try, and is new all the same.
-        return {name: value for name, value in state.dict.items() if name in self._attributes}
+        given = {name: value for name, value in state.dict.items() if name in self._attributes}
+        # To a flush too, None of an attribute that has a default is not given.
+        return {name: value for name, value in given.items() if value is not None or name not in self._defaulted}
 
     def _from_values(self, values: Mapping[str, Any], place: str) -> Draft:
         own = {name: value for name, value in values.items() if name in _OWN}
@@ -137,6 +140,21 @@ class Drafts:
             return draft
         array = checked_vector(given, self._dimensions, place)
         return draft if array is given else replace(draft, embedding=array)
+
+
+def columns_of(model: type[Any]) -> dict[str, Column[Any]]:
+    """Return the columns of a model's own by attribute name; a ``column_property`` of an expression is none."""
+    mapper = inspect(model)
+    columns = {each.key: each.columns[0] for each in mapper.column_attrs}
+    return {
+        name: column for name, column in columns.items() if isinstance(column, Column) and column.table in mapper.tables
+    }
+
+
+def has_default(column: Column[Any]) -> bool:
+    """Return whether a column that nobody gives a value for gets one, here or on the server."""
+    is_numbered = column.table.autoincrement_column is column
+    return is_numbered or column.default is not None or column.server_default is not None
 
 
 def attributes_of(draft: Draft) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, func, select, text
+from sqlalchemy import Connection, Row, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from pgcorpus.errors import DatabaseError, DefinitionError
 from pgcorpus.faults import sqlstate
-from pgcorpus.repositories.writing.indexes import is_empty, regclass_name, vector_indexes
+from pgcorpus.repositories.writing.indexes import is_empty, table_name, vector_indexes
 
 # COPY with an index 286 rows a second, without 8,000, and a build of 1,300 (1,536 dimensions): dropping pays
 # where more than about a quarter of what is there is added.
@@ -35,12 +35,16 @@ _TABLE = text("""
 """)
 # As the database has them: a host may have made other indexes than the model says, or under other names.
 _INDEXES = text("""
-    SELECT c.relname AS name, format('%I.%I', n.nspname, c.relname) AS quoted, pg_get_indexdef(c.oid) AS definition
+    SELECT c.relname AS name, format('%I.%I', n.nspname, c.relname) AS quoted, pg_get_indexdef(c.oid) AS definition,
+           coalesce(t.spcname, '') AS tablespace,
+           format('COMMENT ON INDEX %I.%I IS %L', n.nspname, c.relname, obj_description(c.oid, 'pg_class')) AS comment
     FROM pg_index i
     JOIN pg_class c ON c.oid = i.indexrelid
     JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_am m ON m.oid = c.relam
+    LEFT JOIN pg_tablespace t ON t.oid = c.reltablespace
     WHERE i.indrelid = to_regclass(:name) AND m.amname IN ('hnsw', 'ivfflat')
+          AND (t.oid IS NULL OR has_tablespace_privilege(t.oid, 'CREATE'))
     ORDER BY c.relname
 """)
 
@@ -97,8 +101,7 @@ def setting(connection: Connection, name: str, value: str) -> Iterator[None]:
 
 def _drop(connection: Connection, model: type[Any], policy: IndexPolicy, expected: int | None) -> Sequence[Row[Any]]:
     """Drop the indexes and return them; none where the policy does not pay, or somebody uses the table."""
-    table: Table = model.__table__
-    name = regclass_name(table.schema, table.name)
+    name = table_name(connection, model.__table__)
     found = connection.execute(_TABLE, {"name": name}).one_or_none()
     if found is None or not found.ours:
         return []
@@ -139,7 +142,9 @@ def _dropped(connection: Connection, indexes: Sequence[Row[Any]]) -> bool:
 
 def _rebuild(connection: Connection, index: Row[Any]) -> None:
     try:
-        _run(connection, index.definition)
+        with setting(connection, "default_tablespace", index.tablespace):  # the definition does not tell it
+            _run(connection, index.definition)
+        _run(connection, index.comment)
     except DBAPIError as exc:
         if sqlstate(exc) not in _IN_USE:
             raise

@@ -101,8 +101,13 @@ def regclass_name(*parts: str | None) -> str:
     return ".".join('"{}"'.format(part.replace('"', '""')) for part in parts if part)
 
 
+def table_name(connection: Connection, table: Table) -> str:
+    """Return a table's name for ``to_regclass``, in the schema that the connection's translate map puts it in."""
+    return regclass_name(connection.schema_for_object(table), table.name)
+
+
 def _owns(connection: Connection, table: Table) -> bool:
-    return bool(connection.scalar(_OWNED, {"name": regclass_name(table.schema, table.name)}))
+    return bool(connection.scalar(_OWNED, {"name": table_name(connection, table)}))
 
 
 def is_empty(connection: Connection, model: type[Any]) -> bool:
@@ -111,7 +116,7 @@ def is_empty(connection: Connection, model: type[Any]) -> bool:
 
 
 def _absent(connection: Connection, model: type[Any]) -> list[Index]:
-    schema = model.__table__.schema
+    schema = connection.schema_for_object(model.__table__)
     names = {index: regclass_name(schema, index.name) for index in vector_indexes(model)}
     return [index for index, name in names.items() if not connection.scalar(_VALID, {"name": name})]
 

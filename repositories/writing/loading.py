@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sized
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from pgcorpus.repositories.transactions import require_transaction
+from pgcorpus.errors import DocumentError
+from pgcorpus.repositories.transactions import connection_of, require_transaction
 from pgcorpus.repositories.writing.copying import copier
 from pgcorpus.repositories.writing.index_policy import IndexPolicy, indexes_aside, parse_policy, setting
-from pgcorpus.repositories.writing.indexes import regclass_name
+from pgcorpus.repositories.writing.indexes import table_name
 from pgcorpus.repositories.writing.inserting import insert_rows
 from pgcorpus.repositories.writing.refusals import as_document_errors
 from pgcorpus.repositories.writing.rows import Row, RowMaker, Shape
@@ -44,7 +46,7 @@ def load(
         session: Sync; of an async session, the one that ``run_sync`` hands over. It flushes and never commits.
         model: A class mapped to one table.
         items: Mappings of attribute names, or unsaved instances; taken one by one, and nothing is kept of them.
-            They must not use the session.
+            They must not use the session. What they raise is raised as it is.
         index: ``auto`` drops the vector indexes and rebuilds them once, where the table is empty or mostly new, is
             ours, and nobody uses it; ``keep`` never drops; ``defer`` drops and does not rebuild.
         progress: Called with the number of rows so far, after every 1,000 and at the end.
@@ -65,9 +67,9 @@ def load(
     policy = parse_policy(index)
     maker = rows or RowMaker(model, noun=noun)
     expected = len(items) if expected is None and isinstance(items, Sized) else expected
-    require_transaction(session.connection())
+    require_transaction(connection_of(session, model))
     with session.begin_nested():
-        connection = session.connection()
+        connection = connection_of(session, model)  # asking for it is what sets the savepoint
         # A load takes as long as it takes: a limit that is meant for queries would end it.
         with setting(connection, "statement_timeout", "0"), indexes_aside(connection, model, policy, expected):
             count = write_rows(connection, _counted(maker.rows(items), progress), noun, way_out)
@@ -77,16 +79,41 @@ def load(
 
 
 def write_rows(connection: Connection, rows: Iterable[tuple[Shape, Row]], noun: str, way_out: str) -> int:
-    """Write rows in their order, by COPY where it can be.
+    """Write rows in their order, by COPY where it can be; what the rows themselves raise is let through as it is.
 
     Raises:
         DocumentError: A row cannot be stored.
     """
+    given = _Given(rows)
+    try:
+        return _write_runs(connection, given, noun, way_out)
+    except (DocumentError, DBAPIError):
+        if given.failure is None:
+            raise
+    raise given.failure
+
+
+def _write_runs(connection: Connection, rows: Iterable[tuple[Shape, Row]], noun: str, way_out: str) -> int:
     count = 0
     for shape, run in groupby(rows, key=lambda item: item[0]):
         with as_document_errors(noun, way_out, start=count):
             count += _write_run(connection, shape, run, count, noun)
     return count
+
+
+class _Given(Generic[_T]):
+    """The caller's items, which remember the exception that ended them."""
+
+    def __init__(self, items: Iterable[_T]) -> None:
+        self._items = items
+        self.failure: Exception | None = None
+
+    def __iter__(self) -> Iterator[_T]:
+        try:
+            yield from self._items
+        except Exception as exc:
+            self.failure = exc
+            raise
 
 
 def _write_run(connection: Connection, shape: Shape, run: Iterable[tuple[Shape, Row]], start: int, noun: str) -> int:
@@ -97,8 +124,7 @@ def _write_run(connection: Connection, shape: Shape, run: Iterable[tuple[Shape, 
 
 
 def _has_row_security(connection: Connection, shape: Shape) -> bool:
-    name = regclass_name(shape.table.schema, shape.table.name)
-    return bool(connection.scalar(_HAS_ROW_SECURITY, {"name": name}))
+    return bool(connection.scalar(_HAS_ROW_SECURITY, {"name": table_name(connection, shape.table)}))
 
 
 def _counted(items: Iterable[_T], progress: Progress | None) -> Iterator[_T]:

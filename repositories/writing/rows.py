@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapper
 
 from pgcorpus.errors import DefinitionError, DocumentError
 from pgcorpus.repositories.values import kind, text_problem
-from pgcorpus.repositories.writing.drafts import checked_vector
+from pgcorpus.repositories.writing.drafts import checked_vector, columns_of, has_default
 
 # One list for each row: who sends it may change it in place.
 Row = list[Any]
@@ -76,8 +76,7 @@ class RowMaker:
         if len(mapper.tables) != 1 or not isinstance(table, Table):
             raise DefinitionError(f"{model.__name__} is mapped to several tables: rows are written to one")
         self._table = table
-        columns: dict[str, Any] = {each.key: each.columns[0] for each in mapper.column_attrs}
-        self._columns = {name: column for name, column in columns.items() if column.computed is None}
+        self._columns = {name: column for name, column in columns_of(model).items() if column.computed is None}
         self._checked = checked
         self._noun = noun
         self._plans: dict[tuple[str, ...], _Plan] = {}
@@ -123,7 +122,7 @@ class RowMaker:
             known = ", ".join(self._columns)
             raise DocumentError(f"{place}: {str(unknown[0])[:60]!r} is no attribute; there are {known}")
         for name, column in self._columns.items():
-            if name not in values and not column.nullable and not _has_default(column):
+            if name not in values and not column.nullable and not has_default(column):
                 raise DocumentError(f"{place}: there is no {name}")
 
     def _shape(self, values: Mapping[str, Any], names: Sequence[str]) -> Shape:
@@ -136,17 +135,7 @@ class RowMaker:
 
 def _is_left_out(column: Column[Any]) -> bool:
     """Whether the server fills a column that nobody gave a value for, or the statement does."""
-    if _is_numbered(column) or _has_sql_default(column):
-        return True
-    return column.default is None and (column.server_default is not None or column.identity is not None)
-
-
-def _is_numbered(column: Column[Any]) -> bool:
-    return column.table.autoincrement_column is column
-
-
-def _has_default(column: Column[Any]) -> bool:
-    return column.default is not None or _is_left_out(column)
+    return has_default(column) and (column.default is None or _has_sql_default(column))
 
 
 def _has_sql_default(column: Column[Any]) -> bool:

@@ -115,7 +115,7 @@ def merge_meta(
 
     Args:
         model: The mapped class.
-        ids: The collections.
+        collection_id: The collection.
         condition: A filter.
         changes: New values by key, of the object's first level.
         remove: Keys to drop before.

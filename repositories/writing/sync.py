@@ -63,12 +63,6 @@ class Changes:
     deletes: list[str]
     unchanged: int
 
-    @property
-    def report(self) -> SyncReport:
-        """The counts."""
-        updated = len(self.rewrites) + len(self.touches)
-        return SyncReport(len(self.inserts), updated, self.unchanged, len(self.deletes))
-
     def needing_embedding(self) -> list[Draft]:
         """Return the drafts whose embedding is not in the database yet."""
         return [draft for draft, _ in [*self.inserts, *self.rewrites]]

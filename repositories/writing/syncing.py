@@ -6,18 +6,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from pgcorpus.errors import DocumentError, VectorError
 from pgcorpus.models import Collection
 from pgcorpus.repositories.collections import Collections
 from pgcorpus.repositories.scope import Scope
+from pgcorpus.repositories.transactions import connection_of
 from pgcorpus.repositories.writing import statements
 from pgcorpus.repositories.writing.drafts import Draft, check_name, checked_vector
 from pgcorpus.repositories.writing.inserting import insert_rows
+from pgcorpus.repositories.writing.refusals import as_document_errors
 from pgcorpus.repositories.writing.rows import RowMaker
 from pgcorpus.repositories.writing.sync import Changes, Stored, SyncReport, compare
 from pgcorpus.repositories.writing.upserting import UpsertReport, upsert_drafts, values_of
+
+_KEY_ELSEWHERE = "A key of another source's document is free once that is deleted, or its source synced without it."
 
 
 class SourceSync:
@@ -44,14 +49,17 @@ class SourceSync:
         return [draft for change in changes for draft in change.needing_embedding()]
 
     def write(self, sources: Mapping[str, Sequence[Draft]]) -> SyncReport:
-        """Make the sources consist of these drafts; all or none."""
+        """Make the sources consist of these drafts; all or none.
+
+        Of content that is stored and embedded already, the stored embedding stays, whatever the draft gives.
+        """
         _check_sources(sources)
         collection = self._collections.ensure()
-        with self._session.begin_nested():
+        with as_document_errors("document", _KEY_ELSEWHERE), self._session.begin_nested():
             return self._write_all(collection, sources)
 
     def _write_all(self, collection: Collection, sources: Mapping[str, Sequence[Draft]]) -> SyncReport:
-        self._session.execute(statements.lock_sources(collection.id, list(sources)))
+        self._connection.execute(statements.lock_sources(collection.id, list(sources)))
         stored = self._stored(collection, sources)
         changes = {
             source: compare(drafts, stored.get(source, ()), collection.language) for source, drafts in sources.items()
@@ -84,7 +92,8 @@ class SourceSync:
 
     def _write(self, collection: Collection, source: str, change: Changes) -> SyncReport:
         self._insert(collection, [_placed(item, source) for item in change.inserts])
-        updates = [_placed(item, source) for item in (*change.rewrites, *change.touches)]
+        updates = [_placed(item, source) for item in change.rewrites]
+        updates += [replace(_placed(item, source), embedding=None) for item in change.touches]
         done = self._update(collection, updates)
         return SyncReport(
             len(change.inserts) + done.inserted, done.updated, change.unchanged + done.unchanged, len(change.deletes)
@@ -94,11 +103,15 @@ class SourceSync:
         maker = RowMaker(self._scope.model, checked=True, noun="document")
         ordered = sorted(drafts, key=lambda draft: draft.key)  # so that two writers never wait in a circle
         rows = maker.rows(values_of(draft, collection) for draft in ordered)
-        for _ in insert_rows(self._session.connection(), rows):
+        for _ in insert_rows(self._connection, rows):
             pass
 
     def _update(self, collection: Collection, drafts: Sequence[Draft]) -> UpsertReport:
-        return upsert_drafts(self._session.connection(), self._scope.model, collection, drafts)
+        return upsert_drafts(self._connection, self._scope.model, collection, drafts)
+
+    @property
+    def _connection(self) -> Connection:
+        return connection_of(self._session, self._scope.model)
 
 
 def _placed(item: tuple[Draft, int], source: str) -> Draft:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any
 
-from sqlalchemy import CursorResult, Executable
+from sqlalchemy import Connection, CursorResult, Executable
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import instance_dict
 
@@ -13,9 +13,9 @@ from pgcorpus.errors import DocumentError
 from pgcorpus.repositories.collections import Collections
 from pgcorpus.repositories.filters import Where, compile_filter
 from pgcorpus.repositories.scope import Scope
-from pgcorpus.repositories.transactions import require_transaction
+from pgcorpus.repositories.transactions import connection_of, require_transaction
 from pgcorpus.repositories.writing import statements
-from pgcorpus.repositories.writing.adding import flush_new
+from pgcorpus.repositories.writing.adding import flush_new, forget_nones
 from pgcorpus.repositories.writing.drafts import DocumentLike, Draft, Drafts, attributes_of, check_keys, check_name
 from pgcorpus.repositories.writing.index_policy import IndexPolicy
 from pgcorpus.repositories.writing.loading import Progress, load
@@ -60,7 +60,8 @@ class DocumentWriter:
         instances = [self._instance(*pair) for pair in zip(given, drafts, strict=True)]
         if len({id(each) for each in instances}) < len(instances):
             raise DocumentError("one instance is given twice")
-        require_transaction(self._session.connection())
+        require_transaction(self._connection)
+        forget_nones(self._scope.model, (each for each in given if isinstance(each, self._scope.model)))
         with as_document_errors("document", _USE_UPSERT), self._session.begin_nested():
             collection = self._collections.ensure()
             for instance, draft in zip(instances, drafts, strict=True):
@@ -73,10 +74,10 @@ class DocumentWriter:
         """Insert the documents whose keys are new, and update those that are stored and differ; all or none."""
         drafts = self._drafts(documents)
         check_keys(drafts, needed=True)
-        require_transaction(self._session.connection())
+        require_transaction(self._connection)
         with as_document_errors("document", "Another column of it is unique."), self._session.begin_nested():
             collection = self._collections.ensure()
-            report = upsert_drafts(self._session.connection(), self._scope.model, collection, drafts)
+            report = upsert_drafts(self._connection, self._scope.model, collection, drafts)
             if report.updated:
                 self._refresh(collection.id, drafts)
             return report
@@ -96,7 +97,7 @@ class DocumentWriter:
             check_name(source, "the source")
         if expected is None and isinstance(documents, Sized):
             expected = len(documents)
-        require_transaction(self._session.connection())
+        require_transaction(self._connection)
         with self._session.begin_nested():
             collection = self._collections.ensure()
             values = (values_of(draft, collection, source) for draft in Drafts(model).of(documents))
@@ -147,6 +148,10 @@ class DocumentWriter:
         if not values and not names:
             return 0
         return self._execute(statements.merge_meta(self._scope.model, collection.id, condition, values, names))
+
+    @property
+    def _connection(self) -> Connection:
+        return connection_of(self._session, self._scope.model)
 
     @property
     def _sync(self) -> SourceSync:

@@ -41,6 +41,8 @@ def translated(exc: DBAPIError) -> PgCorpusError:
 def as_sqlalchemy(connection: Connection, statement: str) -> Iterator[None]:
     """Raise what a driver raises as SQLAlchemy does, where its cursor is used directly.
 
+    A connection that is lost is taken out of the pool, so that the session can be rolled back and used again.
+
     Raises:
         DBAPIError: The driver failed; of the kind that SQLAlchemy raises for that error.
     """
@@ -48,7 +50,12 @@ def as_sqlalchemy(connection: Connection, statement: str) -> Iterator[None]:
     try:
         yield
     except base as exc:
-        wrapped = DBAPIError.instance(statement, None, exc, base, dialect=connection.dialect)
+        lost = connection.dialect.is_disconnect(exc, connection.connection.dbapi_connection, None)  # type: ignore[arg-type]
+        if lost:
+            connection.invalidate(exc)
+        wrapped = DBAPIError.instance(
+            statement, None, exc, base, connection_invalidated=lost, dialect=connection.dialect
+        )
         raise wrapped from exc
 
 

@@ -6,13 +6,8 @@ from __future__ import annotations
 # every selectivity of a hard set of 20,000 x 1536, where 40 gave .79 (docs/benchmarks.md).
 DEFAULT_EF_SEARCH = 160
 
-# Iterative scans go on where a filter leaves too few rows (pgvector README, "Iterative Index Scans"). A custom plan
-# keeps a prepared statement from a generic plan that knows neither the filter's selectivity nor the collection's size.
-SEARCH_DEFAULTS = {
-    "hnsw.ef_search": str(DEFAULT_EF_SEARCH),
-    "hnsw.iterative_scan": "relaxed_order",
-    "plan_cache_mode": "force_custom_plan",
-}
+# Iterative scans go on where a filter leaves too few rows (pgvector README, "Iterative Index Scans").
+SEARCH_DEFAULTS = {"hnsw.ef_search": str(DEFAULT_EF_SEARCH), "hnsw.iterative_scan": "relaxed_order"}
 
 # In a pooled connection's ``info``: whether the server was seen to have taken SEARCH_DEFAULTS for the whole session.
 CARRIED = "pgcorpus_search_defaults"

@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import numpy as np
+import psycopg
 import pytest
 from pgvector.sqlalchemy import HALFVEC, SPARSEVEC
 from sqlalchemy import (
@@ -24,6 +25,7 @@ from sqlalchemy import (
     Engine,
     Enum,
     LargeBinary,
+    NullPool,
     Numeric,
     SmallInteger,
     String,
@@ -35,6 +37,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import INT4RANGE, JSONB, REAL, TSVECTOR, Range
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from pgcorpus.database import async_session_factory, create_async_engine, create_engine, session_factory
@@ -157,6 +160,25 @@ def test_an_error_of_the_generator_or_of_the_callback_leaves_nothing(session: Se
     assert writer(session).bulk_load(drafts(3)) == 3
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_database_error_of_the_generators_own_is_raised_as_it_is(session: Session, wrapped: bool) -> None:
+    """It reads from another database, by a driver or by SQLAlchemy."""
+    error: Exception = psycopg.errors.UniqueViolation("of another database")
+    if wrapped:
+        error = IntegrityError("INSERT", {}, error)
+    error.__cause__ = cause = OSError("the cause")
+
+    def broken() -> Iterator[Draft]:
+        yield from drafts(3)
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        writer(session).bulk_load(broken())
+    assert caught.value is error
+    assert (error.__cause__, error.__context__) == (cause, None)
+    assert writer(session).bulk_load(drafts(3)) == 3
+
+
 def test_what_was_pending_in_the_session_stays(session: Session) -> None:
     collection = Collection(name="pending", tenant_id="t")
     session.add(collection)
@@ -253,6 +275,28 @@ def test_indexes_of_the_hosts_own_are_rebuilt_as_they_were(own: Session) -> None
     writer(own).bulk_load(drafts(20), index="defer")  # nobody could build that one again
     assert len(own.scalars(text(definitions)).all()) == len(before) - 1
     assert own.scalar(select(func.to_regclass(f'pgcorpus."{quoted}"'))) == oid
+
+
+def test_a_rebuilt_index_has_its_comment_and_its_tablespace(own: Session, server_url: URL) -> None:
+    space, comment = f"place {os.getpid()}", "the team's \\ 100 %s :index"
+    admin = create_engine(server_url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text("SET allow_in_place_tablespaces = on"))
+        connection.execute(text(f"CREATE TABLESPACE \"{space}\" LOCATION ''"))
+    own.execute(text(f'ALTER INDEX pgcorpus.{INDEX} SET TABLESPACE "{space}"'))
+    own.execute(text("COMMENT ON INDEX pgcorpus.ix_documents_embedding IS 'the team''s \\ 100 %s \\:index'"))
+    own.execute(text("CREATE INDEX plain ON pgcorpus.documents USING hnsw (embedding vector_l2_ops)"))
+    own.execute(text(f"SET LOCAL default_tablespace = '{space}'"))
+    oid = index_oid(own)
+    writer(own).bulk_load(drafts(10))
+    assert index_oid(own) != oid
+    found = "SELECT obj_description(oid), (SELECT spcname FROM pg_tablespace WHERE oid = reltablespace) FROM pg_class"
+    rows = own.execute(text(f"{found} WHERE relname IN ('{INDEX}', 'plain') ORDER BY relname")).all()
+    assert [tuple(row) for row in rows] == [(comment, space), (None, None)]
+    assert own.scalar(text("SHOW default_tablespace")) == space
+    own.rollback()
+    with admin.connect() as connection:
+        connection.execute(text(f'DROP TABLESPACE "{space}"'))
 
 
 def test_where_somebody_uses_the_table_the_index_stays(own: Session, engine: Engine) -> None:
@@ -423,6 +467,59 @@ def test_a_row_that_cannot_be_stored_is_named(host: Session, bad: Any, kind: typ
         load(host, Product, [{"name": "first"}, bad])
     assert words in str(caught.value)
     assert load(host, Product, [{"name": "first"}]) == 1
+
+
+def test_a_schema_for_each_tenant_is_loaded(host: Session, engine: Engine) -> None:
+    host.execute(text("CREATE SCHEMA ta"))
+    host.commit()
+    theirs = engine.execution_options(schema_translate_map={None: "ta"})
+    HostBase.metadata.create_all(theirs)
+    find = text("SELECT to_regclass('ta.ix_products_embedding')::oid, to_regclass('ix_products_embedding')::oid")
+    theirs_before, ours = host.execute(find).one()
+    host.rollback()
+    with Session(theirs) as session:
+        assert load(session, Product, [{"name": "a", "embedding": unit(0, 8)}]) == 1
+        rebuilt, untouched = session.execute(find).one()
+        assert rebuilt not in (None, theirs_before)
+        assert untouched == ours
+        assert load(session, Product, [{"name": "b"}, {"name": "c"}], index="defer") == 2
+        assert session.execute(find).one() == (None, ours)
+        session.commit()
+    assert is_missing(theirs, Product)
+    build_missing(theirs, Product)
+    assert not is_missing(theirs, Product)
+    assert host.scalar(text("SELECT count(*) FROM ta.products")) == 3
+    assert host.scalar(text("SELECT count(*) FROM public.products")) == 0
+
+
+def test_row_security_is_looked_for_in_the_schema_of_the_tenant(host: Session, engine: Engine) -> None:
+    theirs, role = engine.execution_options(schema_translate_map={None: "ta"}), f"tenant_{os.getpid()}"
+    host.execute(text("CREATE SCHEMA ta"))
+    host.commit()
+    HostBase.metadata.create_all(theirs)
+    with Session(theirs) as session:
+        session.execute(text("ALTER TABLE ta.products ENABLE ROW LEVEL SECURITY"))
+        session.execute(text("CREATE POLICY everything ON ta.products USING (true)"))
+        session.execute(text(f"CREATE ROLE {role}"))
+        session.execute(text(f"GRANT ALL ON SCHEMA ta TO {role}"))
+        session.execute(text(f"GRANT ALL ON ALL TABLES IN SCHEMA ta TO {role}"))
+        session.execute(text(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA ta TO {role}"))
+        session.execute(text(f"SET LOCAL ROLE {role}"))
+        assert load(session, Product, [{"name": "a"}]) == 1
+        session.rollback()
+
+
+def test_a_session_with_a_database_for_each_class_loads_into_the_right_one(
+    host: Session, engine: Engine, empty_engine: Engine
+) -> None:
+    with empty_engine.begin() as connection:
+        connection.execute(text("CREATE EXTENSION vector"))
+    HostBase.metadata.create_all(empty_engine)
+    with Session(engine, binds={Product: empty_engine}) as session, session.begin():
+        assert load(session, Product, [{"name": "there", "embedding": unit(0, 8)}]) == 1
+    with Session(empty_engine) as session:
+        assert session.scalars(select(Product.name)).all() == ["there"]
+    assert host.scalars(select(Product.name)).all() == []
 
 
 def test_columns_of_every_kind_come_back_as_they_went(host: Session) -> None:

@@ -144,7 +144,7 @@ def test_our_connections_carry_the_defaults_so_a_search_sends_none(
     with session_factory(engine)() as session:
         repository = DocumentRepository(session)
         repository.add(Document(content="x", embedding=unit(0)))
-        assert settings(session.connection()) == ["160", "relaxed_order", "force_custom_plan", "0"]
+        assert settings(session.connection()) == ["160", "relaxed_order", "auto", "0"]
         sent: list[Any] = []
         execute = transactions.execute_batch
         monkeypatch.setattr(
@@ -164,7 +164,7 @@ def test_a_reconnect_loses_no_setting(engine: Engine) -> None:
         assert settings(connection)[0] == "160"
         connection.invalidate()
         connection.rollback()
-        assert settings(connection)[:3] == ["160", "relaxed_order", "force_custom_plan"]
+        assert settings(connection)[:3] == ["160", "relaxed_order", "auto"]
 
 
 @pytest.mark.parametrize("options", [{}, {"ef_search": 321}, {"timeout": 60}])

@@ -368,11 +368,12 @@ def test_too_many_sources_at_once_are_refused(session: Session) -> None:
         DocumentRepository(session).sync_sources({str(i): [] for i in range(1_001)})
 
 
-def test_a_driver_error_is_sqlalchemys_on_every_path(session: Session) -> None:
+def test_a_key_that_another_source_holds_is_a_document_error_with_the_drivers_as_its_cause(session: Session) -> None:
     repository = DocumentRepository(session)
     repository.sync_sources({"a": drafts("x")})
-    with pytest.raises(IntegrityError), session.begin_nested():
+    with pytest.raises(DocumentError, match="another source's document") as caught:
         repository.sync_sources({"b": drafts("x")})
+    assert isinstance(caught.value.__cause__, IntegrityError)
     assert repository.sources() == ["a"]
 
 

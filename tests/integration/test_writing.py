@@ -14,9 +14,10 @@ from uuid import UUID, uuid4
 
 import numpy as np
 import pytest
-from sqlalchemy import ARRAY, DateTime, Engine, Numeric, String, UniqueConstraint, event, func, select, text
+from sqlalchemy import ARRAY, DateTime, Engine, Numeric, String, Text, UniqueConstraint, event, func, select, text
 from sqlalchemy.engine import URL
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, column_property, mapped_column
 
 from pgcorpus.database import async_session_factory, autocommit, create_async_engine, create_engine, session_factory
 from pgcorpus.errors import CollectionNotFoundError, DatabaseError, DocumentError, FilterError, VectorError
@@ -269,6 +270,18 @@ def test_events_of_a_model_are_called(session: Session) -> None:
     assert count(session) == 2
 
 
+@pytest.mark.parametrize("listened", [False, True])
+def test_none_is_not_given_where_a_column_has_a_default(session: Session, listened: bool) -> None:
+    """An event that is listened to takes the way of SQLAlchemy's own flush."""
+    nones: dict[str, Any] = {"id": None, "key": None, "meta": None, "language": None, "version": None}
+    if listened:
+        event.listen(session, "before_flush", lambda *_: None)
+    document = writer(session).add(Document(content="x", embedding=unit(0), **nones))
+    assert UUID(document.key)
+    session.expire_all()
+    assert (document.meta, document.language, document.version) == ({}, "english", 1)
+
+
 @pytest.mark.parametrize("name", ["add_many", "upsert", "bulk_load"])
 def test_writes_in_autocommit_are_refused(engine: Engine, name: str) -> None:
     with session_factory(autocommit(engine))() as session, pytest.raises(DatabaseError, match="AUTOCOMMIT"):
@@ -418,6 +431,16 @@ def test_a_source_is_added_updated_and_emptied_of_what_vanished(session: Session
             each.sync_source(name, [])  # type: ignore[arg-type]
 
 
+def test_a_key_of_another_source_is_refused_with_the_way_out(session: Session) -> None:
+    each = writer(session)
+    each.sync_source("s", [draft("a"), draft("b")])
+    with pytest.raises(DocumentError, match=r"another source's document is free once that is deleted.*a") as caught:
+        each.sync_source("t", [draft("a"), draft("c")])
+    assert isinstance(caught.value.__cause__, IntegrityError)
+    assert count(session) == 2
+    assert each.sync_sources({"t": [draft("a"), draft("c")], "s": [draft("b")]}) == SyncReport(2, 0, 1, 1)
+
+
 # delete and update_meta
 
 
@@ -562,6 +585,13 @@ class Tagged(DocumentMixin, HostBase):
     embedding: VectorMapped[Array | None] = vector_column(8)
 
 
+class Measured(DocumentMixin, HostBase):
+    __tablename__ = "measured"
+    content: Mapped[str] = mapped_column(Text)
+    size: Mapped[int] = column_property(func.length(content))
+    embedding: VectorMapped[Array | None] = vector_column(8)
+
+
 @pytest.fixture
 def host(engine: Engine) -> Iterator[Session]:
     """A session on a database with the host's tables."""
@@ -625,7 +655,54 @@ def test_columns_that_fit_no_array_are_written_too(host: Session) -> None:
     assert stored(host, "a", Tagged).made is not None
 
 
-# An extension off the search_path, and the async session
+@pytest.mark.parametrize("name", [name for name in WRITES if name != "sync_source"])
+def test_none_of_an_instance_is_not_given_where_a_host_has_a_default(host: Session, name: str) -> None:
+    each = writer(host, model=Article)
+    WRITES[name](each, [Article(key="k", content="x", rating=None, slug=None, author=None)])
+    row = stored(host, "k", Article)
+    assert (row.rating, len(row.slug), row.author) == (1.5, 36, None)
+
+
+def test_a_property_that_is_an_expression_is_read_and_never_written(host: Session) -> None:
+    each = writer(host, model=Measured)
+    vector = unit(0, 8)
+    assert each.add(Measured(content="four", embedding=vector)).size == 4
+    assert each.add({"key": "a", "content": "one"}).size == 3
+    assert each.upsert([Draft("a", "three"), Measured(key="b", content="x", size=9)]) == UpsertReport(1, 1)
+    assert each.bulk_load([Draft("c", "x" * 7), Measured(key="d", content="x" * 8)]) == 2
+    assert each.sync_source("s", [Draft("e", "x" * 9, embedding=vector)]) == SyncReport(added=1)
+    assert {key: stored(host, key, Measured).size for key in "abcde"} == {"a": 5, "b": 1, "c": 7, "d": 8, "e": 9}
+    with pytest.raises(DocumentError, match="'size' is no attribute"):
+        each.add({"content": "x", "size": 1})
+
+
+@pytest.mark.parametrize("fields", [{}, {"author": "me"}, {"author": "you"}])
+def test_a_source_keeps_the_embedding_of_content_that_did_not_change(host: Session, fields: dict[str, Any]) -> None:
+    each = writer(host, model=Article)
+    each.sync_source("s", [Draft("k", "x", {}, unit(1, 8), fields={"author": "me"})])
+    again = each.sync_source("s", [Draft("k", "x", {}, unit(2, 8), fields=fields)])
+    assert again == (SyncReport(updated=1) if fields == {"author": "you"} else SyncReport(unchanged=1))
+    assert np.array_equal(stored(host, "k", Article).embedding, unit(1, 8))
+    each.sync_source("s", [Draft("k", "y", {}, unit(3, 8), fields=fields)])
+    assert np.array_equal(stored(host, "k", Article).embedding, unit(3, 8))
+
+
+# A database for each class, an extension off the search_path, and the async session
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_a_session_with_a_database_for_each_class_writes_to_the_right_one(
+    engine: Engine, make_database: Callable[..., URL], template: str, name: str
+) -> None:
+    other = create_engine(make_database(template))
+    with Session(engine, binds={Document: other, Collection: other}) as session, session.begin():
+        WRITES[name](writer(session), [draft("a"), draft("b")])
+    for each, found in ((engine, 0), (other, 2)):
+        with session_factory(each)() as session:
+            assert count(session) == found
+    with Session(binds={Document: other, Collection: other}) as session:
+        WRITES[name](writer(session), [draft("c")])
+    other.dispose()
 
 
 def test_everything_is_written_where_the_extension_is_off_the_path(empty_url: URL) -> None:

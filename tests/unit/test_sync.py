@@ -15,7 +15,7 @@ def stored(key: str, content: str, position: int, embedded: bool = True, **meta:
 def test_a_new_source_is_inserted_in_order() -> None:
     changes = compare([Draft("a", "A"), Draft("b", "B")], [])
     assert [(draft.key, position) for draft, position in changes.inserts] == [("a", GAP), ("b", 2 * GAP)]
-    assert changes.report.added == 2
+    assert (changes.unchanged, changes.rewrites, changes.deletes) == (0, [], [])
 
 
 def test_the_same_source_changes_nothing() -> None:
