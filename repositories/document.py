@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import ColumnElement, select
@@ -14,7 +15,7 @@ from pgcorpus.models.collection import DEFAULT_LANGUAGE, DEFAULT_TENANT
 from pgcorpus.repositories.collections import Collections
 from pgcorpus.repositories.filters import Where
 from pgcorpus.repositories.hits import HybridHit, TextHit
-from pgcorpus.repositories.scope import Scope
+from pgcorpus.repositories.scope import Reference, Scope
 from pgcorpus.repositories.search import listing
 from pgcorpus.repositories.search.requests import LARGEST_ID, Request, check_range
 from pgcorpus.repositories.search.searcher import Scoped
@@ -91,9 +92,7 @@ class DocumentRepository(VectorRepository[Any]):
 
     def _scoped(self, *, fresh: bool = False) -> Scoped:
         seen = self._collections.reference(fresh=fresh)
-        known = {"tenant_id": self._scope.tenant, "name": self._scope.collection, **seen._asdict()}
-        text = SEEN_SEPARATOR.join(known[name] or "" for name in SEEN_COLUMNS)
-        return Scoped({SCOPE: seen.id, SEEN: text}, Metric(seen.distance), seen.language)
+        return _scoped(self._scope.tenant, self._scope.collection, seen)
 
     def _scope_parameters(self) -> Mapping[str, Any]:
         return {SCOPE: self._collections.reference(fresh=True).id}
@@ -130,8 +129,10 @@ class DocumentRepository(VectorRepository[Any]):
             SearchError: A number is out of range, or the query cannot be sent.
             SearchTimeoutError: The timeout is over.
         """
-        request = Request(k=k, where=where, offset=offset, timeout=timeout)
-        return self._answered(lambda scoped: self._texts.search_text(query, request, scoped, language, highlight))
+        request = Request(k, offset=offset, timeout=timeout)
+        return self._answered(
+            lambda scoped: self._texts.search_text(query, where, request, scoped, language, highlight)
+        )
 
     def search_hybrid(
         self,
@@ -176,12 +177,12 @@ class DocumentRepository(VectorRepository[Any]):
             VectorError: The vector has another length, or is zero or not finite.
         """
         parsed = None if metric is None else parse_metric(metric)
-        request = Request(
-            k=k, where=where, metric=parsed, offset=offset, ef_search=ef_search, exact=exact, timeout=timeout
-        )
+        request = Request(k, parsed, ef_search=ef_search, exact=exact, offset=offset, timeout=timeout)
         fusion = Fusion(weights, rrf_k, candidates)
         array = vectors.as_searchable(vector, self._target.dimensions)
-        return self._answered(lambda scoped: self._texts.search_hybrid(text, array, request, scoped, fusion, language))
+        return self._answered(
+            lambda scoped: self._texts.search_hybrid(text, array, where, request, scoped, fusion, language)
+        )
 
     # Reading
 
@@ -365,3 +366,11 @@ class DocumentRepository(VectorRepository[Any]):
             FilterError: The filter cannot be understood.
         """
         return self._writer.update_meta(where, changes, remove=remove)
+
+
+@lru_cache(maxsize=1_000)
+def _scoped(tenant: str, name: str, seen: Reference) -> Scoped:
+    """Return the scope of a collection as it was seen."""
+    known = {"tenant_id": tenant, "name": name, **seen._asdict()}
+    text = SEEN_SEPARATOR.join(known[column] or "" for column in SEEN_COLUMNS)
+    return Scoped({SCOPE: seen.id, SEEN: text}, Metric(seen.distance), seen.language)

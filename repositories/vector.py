@@ -18,7 +18,7 @@ from pgcorpus.repositories.search import listing, nearest
 from pgcorpus.repositories.search.explanation import Explanation, explain
 from pgcorpus.repositories.search.nearest import QUERY
 from pgcorpus.repositories.search.requests import Request, SearchOptions, check_queries, check_range, make_request
-from pgcorpus.repositories.search.searcher import Scoped, Searcher, only_plain, settings_of
+from pgcorpus.repositories.search.searcher import Scoped, Searcher, only_plain, settings_of, shape_of
 from pgcorpus.repositories.search.settings import search_settings
 from pgcorpus.repositories.target import Target, make_target
 from pgcorpus.repositories.transactions import connection_of, require_transaction
@@ -124,7 +124,6 @@ class VectorRepository(Generic[M]):
         request = make_request(
             k,
             {
-                "where": where,
                 "metric": metric,
                 "min_score": min_score,
                 "ef_search": ef_search,
@@ -140,7 +139,7 @@ class VectorRepository(Generic[M]):
                 "entities": entities,
             },
         )
-        return self._search(vectors.as_searchable(vector, self._target.dimensions), request)
+        return self._search(vectors.as_searchable(vector, self._target.dimensions), where, request)
 
     def search_many(
         self, queries: Sequence[vectors.VectorLike], k: int = 10, **options: Unpack[SearchOptions]
@@ -162,7 +161,7 @@ class VectorRepository(Generic[M]):
         arrays = check_queries(queries, self._target.dimensions)
         if not arrays:
             return []
-        return self._answered(lambda scoped: self._searcher.search_each(arrays, request, scoped))
+        return self._answered(lambda scoped: self._searcher.search_each(arrays, options.get("where"), request, scoped))
 
     def search_like(self, key: Any, k: int = 10, **options: Unpack[SearchOptions]) -> Hits[Any]:
         """Return the rows nearest to a stored one, without itself.
@@ -181,7 +180,7 @@ class VectorRepository(Generic[M]):
         vector = self._session.scalars(listing.vector_of(self._target, keys), dict(parameters)).one_or_none()
         if vector is None:
             raise SearchError(f"there is no row {key!r} with an embedding to search by")
-        return self._search(vectors.as_searchable(vector), request, listing.not_this(keys))
+        return self._search(vectors.as_searchable(vector), options.get("where"), request, listing.not_this(keys))
 
     def explain(self, vector: vectors.VectorLike, k: int = 10, **options: Unpack[SearchOptions]) -> Explanation:
         """Run a search and tell how the server answered it.
@@ -197,17 +196,19 @@ class VectorRepository(Generic[M]):
         request = make_request(k, options)
         array = vectors.as_searchable(vector, self._target.dimensions)
         scoped = self._scoped(fresh=True)
-        shape = self._searcher.shape(request, scoped.metric)
-        statement = nearest.nearest(shape, self._searcher.condition(request))
+        shape = shape_of(self._target, request, scoped.metric)
+        statement = nearest.nearest(shape, self._filter(options.get("where")))
         settings = settings_of(self._target, request, custom_plan=True)
         connection = connection_of(self._session, self._target.model)
         with search_settings(connection, settings):
             parameters = {**scoped.parameters, QUERY: array}
             return explain(connection, statement, parameters, shape, settings.values())
 
-    def _search(self, vector: vectors.Array, request: Request, *extra: ColumnElement[bool]) -> Hits[Any]:
+    def _search(
+        self, vector: vectors.Array, where: Where | None, request: Request, *extra: ColumnElement[bool]
+    ) -> Hits[Any]:
         run = self._searcher.entities if request.entities else self._searcher.search
-        return self._answered(lambda scoped: run(vector, request, scoped, *extra))
+        return self._answered(lambda scoped: run(vector, where, request, scoped, *extra))
 
     def _answered(self, run: Callable[[Scoped], T]) -> T:
         """Return an answer of the scope as remembered; if nothing was found, of the scope as it is."""

@@ -7,16 +7,15 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Text, any_, bindparam, func, literal_column, select
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.orm import Session
 
 from pgcorpus.errors import SearchError
 from pgcorpus.repositories.hits import VIEW_COLUMNS, DocumentView, Hit
-from pgcorpus.repositories.search.running import fetch
+from pgcorpus.repositories.search.running import Line, fetch
 from pgcorpus.repositories.target import SCOPE, Statement, Target
 
 
 def with_context(
-    session: Session,
+    line: Line,
     target: Target,
     hits: Sequence[Hit[Any]],
     width: int,
@@ -25,7 +24,7 @@ def with_context(
     """Return the hits with their neighbours.
 
     Args:
-        session: The search's.
+        line: The search's.
         target: A document's class.
         hits: Of documents that tell their ``id`` and ``source``.
         width: Passages wanted on each side.
@@ -43,7 +42,7 @@ def with_context(
     arguments = {SCOPE: parameters[SCOPE], "pgcorpus_hits": wanted, "pgcorpus_sources": sources}
     before: dict[int, list[DocumentView]] = {}
     after: dict[int, list[DocumentView]] = {}
-    for hit_id, place, *values in fetch(session, neighbours, (target, width), arguments):
+    for hit_id, place, *values in fetch(line, neighbours, (target, width), arguments):
         (before if place < 0 else after).setdefault(hit_id, []).append(DocumentView(*values))
     return [
         hit._replace(before=tuple(before.get(hit.document.id, ())), after=tuple(after.get(hit.document.id, ())))

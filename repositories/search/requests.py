@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from numbers import Real
 from operator import index
 from typing import Any, TypedDict
@@ -50,14 +51,13 @@ class SearchOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A search that can be run; the attributes are those of :class:`SearchOptions`.
+    """A search that can be run; the attributes are those of :class:`SearchOptions`, but for the filter.
 
     Raises:
         SearchError: A number is out of range, or two options exclude each other.
     """
 
     k: int = 10
-    where: Where | None = None
     metric: Metric | None = None
     min_score: float | None = None
     ef_search: int | None = None
@@ -117,19 +117,26 @@ _EXCLUSIVE = (
 
 
 def make_request(k: int, options: SearchOptions) -> Request:
-    """Return a checked request.
+    """Return a checked request of all but the filter.
 
     Raises:
         SearchError: A number is out of range, or two options exclude each other.
         DefinitionError: The metric is unknown.
         TypeError: There is no option of that name.
     """
-    given: dict[str, Any] = dict(options)
-    if given.get("metric") is not None:
-        given["metric"] = parse_metric(given["metric"])
+    given: dict[str, Any] = {name: value for name, value in options.items() if name != "where"}
     if given.get("columns") is not None:
         given["columns"] = tuple(given["columns"])
-    return Request(k=k, **given)
+    try:
+        return _request(k, **given)
+    except TypeError:
+        return _request.__wrapped__(k, **given)  # what cannot be hashed is refused by name
+
+
+@lru_cache(maxsize=512, typed=True)
+def _request(k: int, *, metric: Metric | str | None = None, **given: Any) -> Request:
+    """A program asks for the same few searches again and again: each is checked once."""
+    return Request(k, None if metric is None else parse_metric(metric), **given)
 
 
 def check_queries(queries: Sequence[vectors.VectorLike], dimensions: int | None) -> list[vectors.Array]:

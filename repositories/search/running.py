@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, Connection, Dialect, inspect
+import psycopg
+from sqlalchemy import BindParameter, ColumnElement, Connection, Dialect
 from sqlalchemy.orm import Session
 
 from pgcorpus.faults import as_sqlalchemy
 from pgcorpus.models.vector import extension_schema
 from pgcorpus.repositories.search.cursors import all_binary, forget_cursor, kept_cursor
-from pgcorpus.repositories.target import SCOPE, Target
+from pgcorpus.repositories.target import SCOPE
 from pgcorpus.repositories.transactions import connection_of
 
 Builder = Callable[..., Any]
@@ -29,8 +31,35 @@ _SCOPE_IN_TEXT = re.compile(rf"__\[POSTCOMPILE_{SCOPE}[^\]]*\]")
 _SCOPE_MARK = f"/*{SCOPE}*/"
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a search's statements run on.
+
+    Attributes:
+        session: Where it listens to its statements (``do_orm_execute``), they go through the session itself.
+        connection: The session's, to the database of the class searched.
+        cursor: The one kept for the connection; None where SQLAlchemy's own has to be used.
+    """
+
+    session: Session
+    connection: Connection
+    cursor: psycopg.Cursor[Any] | None
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether nothing between us and the driver rewrites statements: else their text cannot be kept."""
+        options = self.connection.get_execution_options()
+        return not (self.session.dispatch.do_orm_execute or "schema_translate_map" in options)
+
+
+def open_line(session: Session, model: Any) -> Line:
+    """Return what the statements about a mapped class run on."""
+    connection = connection_of(session, model)
+    return Line(session, connection, kept_cursor(connection))
+
+
 def fetch(
-    session: Session,
+    line: Line,
     build: Builder,
     arguments: tuple[Any, ...],
     parameters: Mapping[str, Any],
@@ -44,34 +73,23 @@ def fetch(
     arguments, and the form of the condition without its values.
 
     Args:
-        session: Where to run it; where it listens to its statements (``do_orm_execute``), through the session itself.
+        line: Where to run it.
         build: Makes the statement from the arguments and the condition.
-        arguments: Hashable; all that decides the statement's text. The first has, or is, the target.
+        arguments: Hashable; all that decides the statement's text.
         parameters: Values of its bound parameters.
         condition: A filter to build it with.
         prepare: Whether the driver may prepare it, and the server then plan it once for all values.
     """
-    connection = connection_of(session, target_of(arguments).model)
     form = None if condition is None else _Form(condition)
-    if (form is None or form.is_known) and not is_changed_on_the_way(session, connection):
-        prepared = _prepared(build, arguments, form, connection.dialect, extension_schema(connection.dialect))
+    if (form is None or form.is_known) and line.is_direct:
+        dialect = line.connection.dialect
+        prepared = _prepared(build, arguments, form, dialect, extension_schema(dialect))
         if prepared.is_complete:
             values = parameters if form is None else {**parameters, **prepared.values_of(form)}
-            return prepared.run(connection, values, prepare)
-    mapper = {"mapper": inspect(target_of(arguments).model)}
-    return session.execute(build(*arguments, condition), parameters, bind_arguments=mapper).all()
-
-
-def is_changed_on_the_way(session: Session, connection: Connection) -> bool:
-    """Whether something between us and the driver rewrites statements: then their text cannot be kept."""
-    return bool(session.dispatch.do_orm_execute) or "schema_translate_map" in connection.get_execution_options()
-
-
-def target_of(arguments: tuple[Any, ...]) -> Target:
-    """Return the target of a statement's arguments: the first, or the first's."""
-    first = arguments[0]
-    target: Target = first if isinstance(first, Target) else first.target
-    return target
+            return prepared.run(line, values, prepare)
+    # The connection as its bind: the session may have several.
+    engine = {"bind": line.connection}
+    return line.session.execute(build(*arguments, condition), parameters, bind_arguments=engine).all()
 
 
 class _Form:
@@ -112,7 +130,7 @@ class _Prepared:
         self._sql = _SCOPE_IN_TEXT.sub(_SCOPE_MARK, str(compiled))
         self._dialect = dialect
         self._types = [column.type.dialect_impl(dialect) for column in columns]
-        self._binary = True  # until the server names a type that psycopg does not read in binary
+        self._is_binary: bool | None = None  # whether psycopg reads all of the server's types in binary
         binds = compiled.binds.items()
         self._constants = {name: bind.value for name, bind in binds if not bind.required}
         encoders = {
@@ -125,33 +143,40 @@ class _Prepared:
         """Return the values of a condition of this statement's form, by the names they have in it."""
         return {name: bind.effective_value for name, bind in zip(self._names, form.binds, strict=True)}
 
-    def run(self, connection: Connection, parameters: Mapping[str, Any], prepare: bool) -> Sequence[Row]:
+    def run(self, line: Line, parameters: Mapping[str, Any], prepare: bool) -> Sequence[Row]:
         encoded = {**self._constants, **parameters}
         sql = self._sql
         if SCOPE in encoded:
             sql = sql.replace(_SCOPE_MARK, str(int(encoded.pop(SCOPE))))
         for name, encode in self._encoders.items():
             encoded[name] = encode(encoded[name])
-        cursor = kept_cursor(connection) if self._binary else None
-        if cursor is not None and (rows := self._run_binary(connection, cursor, sql, encoded, prepare)) is not None:
-            return rows
-        result: Any = connection.exec_driver_sql(sql, encoded)
+        if line.cursor is not None and self._is_binary is not False:
+            rows = self._run_binary(line.connection, line.cursor, sql, encoded, prepare)
+            if rows is not None:
+                return rows
+        result: Any = line.connection.exec_driver_sql(sql, encoded)
         if self._decoders is None:
             self._decoders = self._decoders_of(result.cursor.description)
         return self._decoded(result.all())
 
     def _run_binary(
-        self, connection: Connection, cursor: Any, sql: str, parameters: Mapping[str, Any], prepare: bool
+        self,
+        connection: Connection,
+        cursor: psycopg.Cursor[Any],
+        sql: str,
+        parameters: Mapping[str, Any],
+        prepare: bool,
     ) -> Sequence[Row] | None:
         """Return the rows, or None where one of their types has to come as text."""
         with as_sqlalchemy(connection, sql):
             cursor.execute(sql, parameters, prepare=None if prepare else False)
             rows: Sequence[Row] = cursor.fetchall()
-        if self._decoders is None:
-            self._binary = all_binary(cursor)
-            if not self._binary:
+        if self._is_binary is None:
+            self._is_binary = all_binary(cursor)
+            if not self._is_binary:
                 return None
-            self._decoders = self._decoders_of(cursor.description)
+        if self._decoders is None:
+            self._decoders = self._decoders_of(cursor.description or ())
         if len(rows) > _MANY:
             forget_cursor(connection)  # it holds on to its last result
         return self._decoded(rows)

@@ -10,23 +10,21 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, and_
 from sqlalchemy.orm import Session
 
 from pgcorpus.errors import SearchError
 from pgcorpus.models import Metric
-from pgcorpus.repositories.filters import compile_filter
+from pgcorpus.repositories.filters import Where, compile_filter
 from pgcorpus.repositories.hits import Hit, Hits, row_maker
 from pgcorpus.repositories.search import nearest
 from pgcorpus.repositories.search.context import with_context
-from pgcorpus.repositories.search.cursors import kept_cursor
 from pgcorpus.repositories.search.diversity import most_diverse
 from pgcorpus.repositories.search.nearest import Shape
 from pgcorpus.repositories.search.requests import Request
-from pgcorpus.repositories.search.running import fetch
+from pgcorpus.repositories.search.running import Line, fetch, open_line
 from pgcorpus.repositories.search.settings import SearchSettings, search_settings
 from pgcorpus.repositories.target import Target
-from pgcorpus.repositories.transactions import connection_of
 from pgcorpus.vectors import Array
 
 _logger = logging.getLogger("pgcorpus")
@@ -59,90 +57,73 @@ class Searcher:
         self._session = session
         self._target = target
 
-    def search(self, vector: Array, request: Request, scoped: Scoped, *extra: ColumnElement[bool]) -> Hits[Any]:
+    def search(
+        self, vector: Array, where: Where | None, request: Request, scoped: Scoped, *extra: ColumnElement[bool]
+    ) -> Hits[Any]:
         """Return the nearest rows.
 
         Args:
             vector: Shape (dimensions,), checked.
-            request: What is asked for.
+            where: A filter.
+            request: What else is asked for.
             scoped: The scope's parameters and metric.
-            *extra: Conditions beside the request's filter.
+            *extra: Conditions beside the filter.
         """
-        shape = self.shape(request, scoped.metric)
-        condition = self.condition(request, *extra)
+        shape = shape_of(self._target, request, scoped.metric)
+        condition = self.condition(where, *extra)
         parameters = {**scoped.parameters, nearest.QUERY: vector}
-        with searching(self._session, self._target, request, is_filtered=condition is not None):
-            rows, exact = self._rows(shape, parameters, condition)
-            hits = self._hits(rows, shape, request, vector)
+        with searching(self._session, self._target, request, is_filtered=condition is not None) as line:
+            rows = _fetch(line, shape, parameters, condition)
+            rows, exact = _completed(line, rows, shape, parameters, condition)
+            hits = _hits(rows, shape, request, vector)
             if request.context:
-                hits = with_context(self._session, self._target, hits, request.context, scoped.parameters)
+                hits = with_context(line, self._target, hits, request.context, scoped.parameters)
         return Hits(hits, shape.metric, exact=exact, indexed=warn_if_unindexed(self._target, shape.metric))
 
-    def search_each(self, vectors: Sequence[Array], request: Request, scoped: Scoped) -> list[Hits[Any]]:
+    def search_each(
+        self, vectors: Sequence[Array], where: Where | None, request: Request, scoped: Scoped
+    ) -> list[Hits[Any]]:
         """Return the nearest rows to each vector, in one round trip where no answer needs completing."""
-        shape = self.shape(request, scoped.metric)
-        condition = self.condition(request)
+        shape = shape_of(self._target, request, scoped.metric)
+        condition = self.condition(where)
         numbered = {f"{nearest.QUERY}_{i}": vector for i, vector in enumerate(vectors)}
         arguments = (shape, len(vectors))
         answers: list[Hits[Any]] = []
         indexed = warn_if_unindexed(self._target, shape.metric)
-        with searching(self._session, self._target, request, is_filtered=condition is not None):
+        with searching(self._session, self._target, request, is_filtered=condition is not None) as line:
             found: list[list[Any]] = [[] for _ in vectors]
             parameters = {**scoped.parameters, **numbered}
             prepare = condition is None
-            for row in fetch(self._session, nearest.nearest_to_each, arguments, parameters, condition, prepare=prepare):
+            for row in fetch(line, nearest.nearest_to_each, arguments, parameters, condition, prepare=prepare):
                 found[row[0]].append(row[1:])
             for vector, some in zip(vectors, found, strict=True):
-                rows, exact = self._completed(some, shape, {**scoped.parameters, nearest.QUERY: vector}, condition)
-                hits = self._hits(rows, shape, request, vector)
+                one = {**scoped.parameters, nearest.QUERY: vector}
+                rows, exact = _completed(line, some, shape, one, condition)
+                hits = _hits(rows, shape, request, vector)
                 answers.append(Hits(hits, shape.metric, exact=exact, indexed=indexed))
         return answers
 
-    def shape(self, request: Request, metric: Metric) -> Shape:
-        """Return the shape of a request's statement.
-
-        Raises:
-            SearchError: A column is unknown.
-        """
-        columns = request.columns or self._target.light_columns
-        if request.columns is not None:
-            self._target.checked_columns(request.columns)
-        names = tuple(name for name in columns if name != self._target.column)
-        diverse = request.diversify is not None
-        return Shape(
-            target=self._target,
-            columns=names,
-            metric=request.metric or metric,
-            limit=request.candidates // 2 if diverse else request.k,
-            offset=0 if diverse else request.offset,
-            candidates=request.candidates,
-            exact=request.exact,
-            embedding=request.include_embedding or diverse or len(names) < len(columns),
-            group_by=request.group_by,
-        )
-
-    def condition(self, request: Request, *extra: ColumnElement[bool]) -> ColumnElement[bool] | None:
-        """Return a request's filter and further conditions as one.
+    def condition(self, where: Where | None, *extra: ColumnElement[bool]) -> ColumnElement[bool] | None:
+        """Return a filter and further conditions as one.
 
         Raises:
             FilterError: The filter cannot be understood.
         """
-        conditions = [each for each in (compile_filter(request.where, self._target.model), *extra) if each is not None]
-        if not conditions:
-            return None
-        first, *others = conditions
-        for other in others:
-            first = first & other
-        return first
+        compiled = compile_filter(where, self._target.model)
+        if not extra:
+            return compiled
+        return and_(*extra) if compiled is None else and_(compiled, *extra)
 
-    def entities(self, vector: Array, request: Request, scoped: Scoped, *extra: ColumnElement[bool]) -> Hits[Any]:
+    def entities(
+        self, vector: Array, where: Where | None, request: Request, scoped: Scoped, *extra: ColumnElement[bool]
+    ) -> Hits[Any]:
         """Return the nearest rows as mapped objects of the session."""
-        shape = self.shape(request, scoped.metric)
-        condition = self.condition(request, *extra)
+        shape = shape_of(self._target, request, scoped.metric)
+        condition = self.condition(where, *extra)
         parameters = {**scoped.parameters, nearest.QUERY: vector}
         custom_plan = condition is not None
         with (
-            searching(self._session, self._target, request, is_filtered=custom_plan, by_session=True),
+            searching(self._session, self._target, request, is_filtered=custom_plan, by_session=True) as line,
             self._session.no_autoflush,
         ):
             rows = self._entity_rows(shape, parameters, condition)
@@ -153,7 +134,7 @@ class Searcher:
             score = shape.metric.score
             hits = _near_enough([Hit(entity, far, score(far)) for entity, far in rows], request.min_score)
             if request.context:
-                hits = with_context(self._session, self._target, hits, request.context, scoped.parameters)
+                hits = with_context(line, self._target, hits, request.context, scoped.parameters)
         return Hits(hits, shape.metric, exact=exact, indexed=warn_if_unindexed(self._target, shape.metric))
 
     def _entity_rows(
@@ -162,39 +143,66 @@ class Searcher:
         statement = _entity_statement(shape) if condition is None else nearest.nearest_entities(shape, condition)
         return self._session.execute(statement, parameters).all()
 
-    def _rows(self, shape: Shape, parameters: Mapping[str, Any], condition: Any) -> tuple[Sequence[Any], bool]:
-        rows = self._fetch(shape, parameters, condition)
-        return self._completed(rows, shape, parameters, condition)
 
-    def _completed(
-        self, rows: Sequence[Any], shape: Shape, parameters: Mapping[str, Any], condition: Any
-    ) -> tuple[Sequence[Any], bool]:
-        """Return the rows, those of an exact scan if they are too few, and whether they are exact.
+@lru_cache(maxsize=512)
+def shape_of(target: Target, request: Request, metric: Metric) -> Shape:
+    """Return the shape of a request's statement.
 
-        An iterative scan stops at ``hnsw.max_scan_tuples``: only the exact scan knows that there are no more.
-        """
-        if shape.exact or len(rows) >= shape.limit:
-            return rows, shape.exact
-        return self._fetch(replace(shape, exact=True), parameters, condition), True
+    Args:
+        target: What is searched.
+        request: What is asked for.
+        metric: The metric unless the request names one.
 
-    def _fetch(self, shape: Shape, parameters: Mapping[str, Any], condition: Any) -> Sequence[Any]:
-        return fetch(self._session, nearest.nearest, (shape,), parameters, condition, prepare=condition is None)
+    Raises:
+        SearchError: A column is unknown.
+    """
+    columns = target.light_columns if request.columns is None else target.checked_columns(request.columns)
+    names = tuple(name for name in columns if name != target.column)
+    diverse = request.diversify is not None
+    return Shape(
+        target=target,
+        columns=names,
+        metric=request.metric or metric,
+        limit=request.candidates // 2 if diverse else request.k,
+        offset=0 if diverse else request.offset,
+        candidates=request.candidates,
+        exact=request.exact,
+        embedding=request.include_embedding or diverse or len(names) < len(columns),
+        group_by=request.group_by,
+    )
 
-    def _hits(self, rows: Sequence[Any], shape: Shape, request: Request, vector: Array) -> list[Hit[Any]]:
-        if request.diversify is not None:
-            near = [row for row in rows if _is_near(row[-1], shape.metric, request.min_score)]
-            rows = _diversified(near, vector, request)
-        hide = request.diversify is not None and not request.include_embedding
-        names = shape.columns if hide else shape.names
-        make, score, width = row_maker(names), shape.metric.score, len(names)
-        hits = [Hit(make(*row[:width]), row[-1], score(row[-1])) for row in rows]
-        return _near_enough(hits, request.min_score)
+
+def _fetch(line: Line, shape: Shape, parameters: Mapping[str, Any], condition: Any) -> Sequence[Any]:
+    return fetch(line, nearest.nearest, (shape,), parameters, condition, prepare=condition is None)
+
+
+def _completed(
+    line: Line, rows: Sequence[Any], shape: Shape, parameters: Mapping[str, Any], condition: Any
+) -> tuple[Sequence[Any], bool]:
+    """Return the rows, those of an exact scan if they are too few, and whether they are exact.
+
+    An iterative scan stops at ``hnsw.max_scan_tuples``: only the exact scan knows that there are no more.
+    """
+    if shape.exact or len(rows) >= shape.limit:
+        return rows, shape.exact
+    return _fetch(line, replace(shape, exact=True), parameters, condition), True
+
+
+def _hits(rows: Sequence[Any], shape: Shape, request: Request, vector: Array) -> list[Hit[Any]]:
+    if request.diversify is not None:
+        near = [row for row in rows if _is_near(row[-1], shape.metric, request.min_score)]
+        rows = _diversified(near, vector, request)
+    hide = request.diversify is not None and not request.include_embedding
+    names = shape.columns if hide else shape.names
+    make, score, width = row_maker(names), shape.metric.score, len(names)
+    hits = [Hit(make(*row[:width]), row[-1], score(row[-1])) for row in rows]
+    return _near_enough(hits, request.min_score)
 
 
 @contextmanager
 def searching(
     session: Session, target: Target, request: Request, *, is_filtered: bool, by_session: bool = False
-) -> Iterator[None]:
+) -> Iterator[Line]:
     """Give a search its settings, after what the session has pending: a search sees it, and must not undo it.
 
     Args:
@@ -206,13 +214,14 @@ def searching(
     """
     if session.autoflush:
         session.flush()
-    connection = connection_of(session, target.model)
-    prepares = connection.dialect.driver != "psycopg2" and (by_session or kept_cursor(connection) is None)
-    custom_plan = is_filtered and prepares
-    with search_settings(connection, settings_of(target, request, custom_plan=custom_plan)):
-        yield
+    line = open_line(session, target.model)
+    prepares = (by_session or line.cursor is None) and line.connection.dialect.driver != "psycopg2"
+    settings = settings_of(target, request, custom_plan=is_filtered and prepares)
+    with search_settings(line.connection, settings):
+        yield line
 
 
+@lru_cache(maxsize=512)
 def settings_of(target: Target, request: Request, *, custom_plan: bool = False) -> SearchSettings:
     """Return the server's settings for a request."""
     probes = request.probes or target.probes()

@@ -10,12 +10,12 @@ from sqlalchemy.orm import Session
 
 from pgcorpus.errors import SearchError
 from pgcorpus.models import Metric
-from pgcorpus.repositories.filters import compile_filter
+from pgcorpus.repositories.filters import Where, compile_filter
 from pgcorpus.repositories.hits import VIEW_COLUMNS, DocumentView, HybridHit, TextHit
 from pgcorpus.repositories.search.fulltext import configuration, hybrid_search, text_search
 from pgcorpus.repositories.search.nearest import QUERY, Shape
 from pgcorpus.repositories.search.requests import LARGEST, MIN_CANDIDATES, Request, check_number, check_range
-from pgcorpus.repositories.search.running import fetch
+from pgcorpus.repositories.search.running import Line, fetch
 from pgcorpus.repositories.search.searcher import Scoped, searching, warn_if_unindexed
 from pgcorpus.repositories.target import Target
 from pgcorpus.repositories.values import text_problem
@@ -84,20 +84,33 @@ class TextSearcher:
         self._target = target
 
     def search_text(
-        self, query: str, request: Request, scoped: Scoped, language: str | None, highlight: tuple[str, str] | None
+        self,
+        query: str,
+        where: Where | None,
+        request: Request,
+        scoped: Scoped,
+        language: str | None,
+        highlight: tuple[str, str] | None,
     ) -> Sequence[TextHit]:
         """Return the best matches of a web-search query."""
-        condition = compile_filter(request.where, self._target.model)
+        condition = compile_filter(where, self._target.model)
         parameters = {**scoped.parameters, **_words(query, language or scoped.language)}
         if highlight is not None:
             parameters["pgcorpus_headline"] = _headline(highlight)
         arguments = (self._target, request.k, request.offset, highlight is not None)
-        with searching(self._session, self._target, request, is_filtered=True):
-            rows = fetch(self._session, text_search, arguments, parameters, condition, prepare=False)
+        with searching(self._session, self._target, request, is_filtered=True) as line:
+            rows = fetch(line, text_search, arguments, parameters, condition, prepare=False)
         return [TextHit(DocumentView(*row[:_WIDTH]), row[-2], row[-1]) for row in rows]
 
     def search_hybrid(
-        self, query: str, vector: Array, request: Request, scoped: Scoped, fusion: Fusion, language: str | None
+        self,
+        query: str,
+        vector: Array,
+        where: Where | None,
+        request: Request,
+        scoped: Scoped,
+        fusion: Fusion,
+        language: str | None,
     ) -> Sequence[HybridHit]:
         """Return the best of both searches."""
         metric = request.metric or scoped.metric
@@ -106,17 +119,18 @@ class TextSearcher:
         shape = Shape(self._target, (), metric, request.k, request.offset, request.candidates, request.exact)
         words = _words(query, language or scoped.language)
         parameters = {**scoped.parameters, **fusion.parameters, **words, QUERY: vector}
-        condition = compile_filter(request.where, self._target.model)
-        with searching(self._session, self._target, _wide(request, candidates), is_filtered=True):
-            rows = self._fused(shape, candidates, parameters, condition)
+        condition = compile_filter(where, self._target.model)
+        with searching(self._session, self._target, _wide(request, candidates), is_filtered=True) as line:
+            rows = _fused(line, shape, candidates, parameters, condition)
             if not request.exact and fusion.weights[0] > 0 and (not rows or rows[0][-1] < candidates):
                 # The index gave up early: only an exact scan knows that there is nothing nearer.
-                rows = self._fused(replace(shape, exact=True), candidates, parameters, condition)
+                rows = _fused(line, replace(shape, exact=True), candidates, parameters, condition)
         hits = (_hybrid_hit(row, metric) for row in rows)
         return [hit for hit in hits if hit.score > 0]  # a side without weight has none
 
-    def _fused(self, shape: Shape, candidates: int, parameters: Mapping[str, Any], condition: Any) -> Sequence[Any]:
-        return fetch(self._session, hybrid_search, (shape, candidates), parameters, condition, prepare=False)
+
+def _fused(line: Line, shape: Shape, candidates: int, parameters: Mapping[str, Any], condition: Any) -> Sequence[Any]:
+    return fetch(line, hybrid_search, (shape, candidates), parameters, condition, prepare=False)
 
 
 def _wide(request: Request, rows: int) -> Request:
