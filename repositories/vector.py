@@ -17,7 +17,14 @@ from pgcorpus.repositories.hits import Facet, Hits, Page, row_maker
 from pgcorpus.repositories.search import listing, nearest
 from pgcorpus.repositories.search.explanation import Explanation, explain
 from pgcorpus.repositories.search.nearest import QUERY
-from pgcorpus.repositories.search.requests import Request, SearchOptions, check_queries, check_range, make_request
+from pgcorpus.repositories.search.requests import (
+    Request,
+    SearchOptions,
+    check_queries,
+    check_range,
+    make_request,
+    request_of,
+)
 from pgcorpus.repositories.search.searcher import Scoped, Searcher, only_plain, settings_of, shape_of
 from pgcorpus.repositories.search.settings import search_settings
 from pgcorpus.repositories.target import Target, make_target
@@ -121,23 +128,21 @@ class VectorRepository(Generic[M]):
             SearchTimeoutError: The timeout is over.
             VectorError: The vector has another length, or is zero or not finite.
         """
-        request = make_request(
+        request = request_of(
             k,
-            {
-                "metric": metric,
-                "min_score": min_score,
-                "ef_search": ef_search,
-                "probes": probes,
-                "exact": exact,
-                "offset": offset,
-                "include_embedding": include_embedding,
-                "columns": columns,
-                "context": context,
-                "timeout": timeout,
-                "group_by": group_by,
-                "diversify": diversify,
-                "entities": entities,
-            },
+            metric,
+            min_score,
+            ef_search,
+            probes,
+            exact,
+            offset,
+            include_embedding,
+            columns,
+            context,
+            timeout,
+            group_by,
+            diversify,
+            entities,
         )
         return self._search(vectors.as_searchable(vector, self._target.dimensions), where, request)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from numbers import Real
 from operator import index
@@ -124,19 +124,37 @@ def make_request(k: int, options: SearchOptions) -> Request:
         DefinitionError: The metric is unknown.
         TypeError: There is no option of that name.
     """
-    given: dict[str, Any] = {name: value for name, value in options.items() if name != "where"}
-    if given.get("columns") is not None:
-        given["columns"] = tuple(given["columns"])
+    given = _DEFAULTS | options
+    if unknown := given.keys() - _DEFAULTS.keys() - {"where"}:
+        raise TypeError(f"there is no option {', '.join(sorted(unknown))}; there are {', '.join(_DEFAULTS)}")
+    return request_of(k, *(given[name] for name in _DEFAULTS))
+
+
+def request_of(k: int, *values: Any) -> Request:
+    """Return a checked request of all but the filter.
+
+    Args:
+        k: Hits wanted.
+        *values: All others, in the order of :class:`Request`.
+
+    Raises:
+        SearchError: A number is out of range, or two options exclude each other.
+        DefinitionError: The metric is unknown.
+    """
     try:
-        return _request(k, **given)
+        return _request(k, *values)
     except TypeError:
-        return _request.__wrapped__(k, **given)  # what cannot be hashed is refused by name
+        return _request.__wrapped__(k, *values)  # a list, or what is then refused by name
 
 
 @lru_cache(maxsize=512, typed=True)
-def _request(k: int, *, metric: Metric | str | None = None, **given: Any) -> Request:
+def _request(k: int, metric: Metric | str | None, *values: Any) -> Request:
     """A program asks for the same few searches again and again: each is checked once."""
-    return Request(k, None if metric is None else parse_metric(metric), **given)
+    request = Request(k, None if metric is None else parse_metric(metric), *values)
+    return request if request.columns is None else replace(request, columns=tuple(request.columns))
+
+
+_DEFAULTS: dict[str, Any] = {each.name: each.default for each in fields(Request) if each.name != "k"}
 
 
 def check_queries(queries: Sequence[vectors.VectorLike], dimensions: int | None) -> list[vectors.Array]:

@@ -162,7 +162,7 @@ class _Prepared:
     def _run_binary(
         self,
         connection: Connection,
-        cursor: psycopg.Cursor[Any],
+        cursor: Any,  # psycopg's own type wants a literal for SQL text
         sql: str,
         parameters: Mapping[str, Any],
         prepare: bool,

@@ -23,7 +23,7 @@ from pgcorpus.repositories.search.diversity import most_diverse
 from pgcorpus.repositories.search.nearest import Shape
 from pgcorpus.repositories.search.requests import Request
 from pgcorpus.repositories.search.running import Line, fetch, open_line
-from pgcorpus.repositories.search.settings import SearchSettings, search_settings
+from pgcorpus.repositories.search.settings import SearchSettings, are_carried, search_settings
 from pgcorpus.repositories.target import Target
 from pgcorpus.vectors import Array
 
@@ -217,6 +217,9 @@ def searching(
     line = open_line(session, target.model)
     prepares = (by_session or line.cursor is None) and line.connection.dialect.driver != "psycopg2"
     settings = settings_of(target, request, custom_plan=is_filtered and prepares)
+    if are_carried(line.connection, settings):  # asked here too: a context manager less for most searches
+        yield line
+        return
     with search_settings(line.connection, settings):
         yield line
 

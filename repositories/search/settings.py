@@ -75,7 +75,7 @@ def search_settings(connection: Connection, settings: SearchSettings) -> Iterato
     Raises:
         SearchTimeoutError: The time is over.
     """
-    if settings.timeout is None and settings.are_defaults and _carries_defaults(connection):
+    if are_carried(connection, settings):
         yield
     elif is_outside_transactions(connection):
         with _own_transaction(connection, settings):
@@ -89,7 +89,10 @@ def search_settings(connection: Connection, settings: SearchSettings) -> Iterato
         yield
 
 
-def _carries_defaults(connection: Connection) -> bool:
+def are_carried(connection: Connection, settings: SearchSettings) -> bool:
+    """Return whether a connection has the settings as it is."""
+    if settings.timeout is not None or not settings.are_defaults:
+        return False
     return bool(connection.info.get(CARRIED)) and connection not in _overridden
 
 
