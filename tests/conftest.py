@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -24,6 +25,11 @@ DRIVER = os.environ.get("PGCORPUS_TEST_DRIVER", "psycopg")
 SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "60"}
 
 _numbers = count(1)
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C, and let the programs started here hear it: a shell starts what runs beside it deaf to it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
