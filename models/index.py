@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Index, Table, event
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from pgcorpus.errors import DefinitionError
+from pgcorpus.indexing import check_parameters
 from pgcorpus.models.metric import Metric, parse_metric
 
 # pgvector README, "Reference" and "HNSW": what an index of each type can hold.
@@ -37,10 +38,6 @@ def hnsw_index(
     Raises:
         DefinitionError: A parameter is out of range, the metric is unknown, or the column cannot be indexed so.
     """
-    _check_range("m", m, 2, 100)
-    _check_range("ef_construction", ef_construction, 4, 1000)
-    if ef_construction < 2 * m:
-        raise DefinitionError(f"ef_construction must be at least 2 * m = {2 * m}, not {ef_construction}")
     options = {"m": m, "ef_construction": ef_construction}
     return _vector_index("hnsw", column, parse_metric(metric), options, where, name)
 
@@ -67,16 +64,10 @@ def ivfflat_index(
         DefinitionError: A parameter is out of range, the metric is unknown or unsupported, or the column cannot
             be indexed so.
     """
-    _check_range("lists", lists, 1, 32_768)
     parsed = parse_metric(metric)
     if parsed is Metric.L1:
         raise DefinitionError("IVFFlat has no operator class for l1: use hnsw_index, or another metric")
     return _vector_index("ivfflat", column, parsed, {"lists": lists}, where, name)
-
-
-def _check_range(parameter: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise DefinitionError(f"{parameter} must be {low:,} to {high:,}, not {value:,}")
 
 
 def _vector_index(
@@ -87,6 +78,7 @@ def _vector_index(
     where: ColumnElement[bool] | None,
     name: str | None,
 ) -> Index:
+    check_parameters(method, options)
     index = Index(
         name,
         column,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from pgcorpus.errors import DefinitionError
+from pgcorpus.indexing import opclass_of
 
 
 class Metric(StrEnum):
@@ -22,7 +23,7 @@ class Metric(StrEnum):
 
     def opclass(self, column_type: str) -> str:
         """Return the operator class of an index on a ``vector`` or ``halfvec`` column (pgvector README, "HNSW")."""
-        return f"{column_type}_{_OPCLASSES[self]}_ops"
+        return opclass_of(column_type, self)
 
     def score(self, distance: float) -> float:
         """Turn a distance into a score, larger is better.
@@ -44,8 +45,6 @@ _METHODS = {
     Metric.INNER_PRODUCT: "max_inner_product",
     Metric.L1: "l1_distance",
 }
-
-_OPCLASSES = {Metric.COSINE: "cosine", Metric.L2: "l2", Metric.INNER_PRODUCT: "ip", Metric.L1: "l1"}
 
 
 def parse_metric(metric: Metric | str) -> Metric:

@@ -11,10 +11,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateIndex, DropIndex
 
 from pgcorpus.faults import sqlstate
+from pgcorpus.indexing import METHODS
 from pgcorpus.locks import advisory_lock
 from pgcorpus.models.vector import extension_schema
-
-_METHODS = ("hnsw", "ivfflat")
+from pgcorpus.names import regclass_name
 
 _DROP_WAIT = "1s"
 _LOCK_NOT_AVAILABLE = "55P03"
@@ -31,7 +31,7 @@ _SEE_SCHEMA = text(
 def vector_indexes(model: type[Any]) -> list[Index]:
     """Return a model's HNSW and IVFFlat indexes."""
     table: Table = model.__table__
-    return [index for index in table.indexes if index.dialect_options["postgresql"]["using"] in _METHODS]
+    return [index for index in table.indexes if index.dialect_options["postgresql"]["using"] in METHODS]
 
 
 def drop_for_first_load(engine: Engine, model: type[Any]) -> bool:
@@ -94,11 +94,6 @@ def _own_connection(engine: Engine, lock_timeout: str = "0") -> Iterator[Connect
             yield connection
         finally:
             connection.invalidate()
-
-
-def regclass_name(*parts: str | None) -> str:
-    """Return a name as ``to_regclass`` takes it in a parameter, where a dialect's quoting would double a ``%``."""
-    return ".".join('"{}"'.format(part.replace('"', '""')) for part in parts if part)
 
 
 def table_name(connection: Connection, table: Table) -> str:

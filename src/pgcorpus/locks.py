@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
+from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
@@ -36,14 +37,27 @@ def advisory_lock(engine: Engine, name: str, wait: float, fault: type[DatabaseEr
         DatabaseError: Somebody else holds it after that time; the message says who.
     """
     key = _key(name)
-    with engine.connect() as guard:
-        guard.execution_options(isolation_level="AUTOCOMMIT")
-        guard.detach()  # a pool of one would have no connection left for the work
+    with _own_connection(engine) as guard:
         _acquire(guard, name, key, wait, fault)
         try:
             yield
         finally:
             guard.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
+
+
+@contextmanager
+def _own_connection(engine: Engine) -> Iterator[Connection]:
+    """Yield a connection outside the pool: a pool of one would have none left for the work."""
+    with engine.connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+        driver_connection: Any = connection.connection.dbapi_connection
+        connection.detach()
+        try:
+            yield connection
+        finally:
+            connection.close()
+            if engine.dialect.is_async:  # SQLAlchemy (2.1) forgets to close a detached one
+                driver_connection.close()
 
 
 def _key(name: str) -> int:
