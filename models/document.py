@@ -31,6 +31,7 @@ from pgcorpus.models.base import Base
 from pgcorpus.models.collection import DEFAULT_LANGUAGE, Collection
 from pgcorpus.models.fulltext import tsvector_expression
 from pgcorpus.models.index import hnsw_index
+from pgcorpus.models.storage import IN_ROW_DIMENSIONS, STORAGE, STORAGE_IN_ROW
 from pgcorpus.models.vector import Vector, VectorMapped
 
 # OpenAI text-embedding-3-small (OpenAI, "Embeddings").
@@ -42,17 +43,20 @@ def content_hash(content: str) -> bytes:
     return hashlib.sha256(content.encode()).digest()
 
 
-def vector_column(dimensions: int, *, nullable: bool = True) -> Any:
+def vector_column(dimensions: int, *, nullable: bool = True, in_row: bool = True) -> Any:
     """Declare a vector column that is fetched only when asked for.
 
     Args:
         dimensions: Number of float32 dimensions, 1 to 16,000; an index takes at most 2,000.
         nullable: Whether a row may wait for its embedding.
+        in_row: Whether the vector lies in the table's row, where it fits: up to 1,950 dimensions. Out of it,
+            PostgreSQL's default, the planner scans the whole table rather than use the index.
 
     Raises:
         DefinitionError: The number of dimensions is out of range.
     """
-    return mapped_column(Vector(dimensions), nullable=nullable, deferred=True, sort_order=1)
+    info = {STORAGE: STORAGE_IN_ROW} if in_row and dimensions <= IN_ROW_DIMENSIONS else {}
+    return mapped_column(Vector(dimensions), nullable=nullable, deferred=True, sort_order=1, info=info)
 
 
 class DocumentMixin:

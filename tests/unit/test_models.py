@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from pgvector.sqlalchemy import BIT, HALFVEC
-from sqlalchemy import BigInteger, Column, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, MetaData, Table, Text, create_mock_engine
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.schema import CreateIndex
@@ -27,6 +27,7 @@ from pgcorpus.models import (
     parse_metric,
     vector_column,
 )
+from pgcorpus.models.storage import STORAGE, STORAGE_IN_ROW, VectorStorage, storage_of
 from pgcorpus.services.embedding.base import COLUMN_DIMENSIONS
 from pgcorpus.vectors import Array
 
@@ -155,6 +156,50 @@ def test_a_host_declares_its_own_dimension_with_the_mixin() -> None:
     assert {"hnsw", "gin"} <= {index.dialect_options["postgresql"]["using"] for index in table.indexes}
     assert "tsv" in table.c
     assert "tsv" not in Article.__mapper__.attrs
+
+
+def test_a_model_says_where_its_vectors_lie() -> None:
+    assert storage_of(Document.__table__.c.embedding) == STORAGE_IN_ROW == VectorStorage("main", 8160)
+    assert storage_of(vector_column(1950).column) == STORAGE_IN_ROW
+    assert storage_of(vector_column(8, in_row=False).column) is None
+    # A page has no room for it.
+    assert storage_of(vector_column(1951).column) is None
+    assert storage_of(Column("embedding", Vector(8))) is None
+
+
+def test_the_copies_of_a_table_say_so_too() -> None:
+    copy = Document.__table__.to_metadata(MetaData())  # type: ignore[attr-defined]
+    assert storage_of(copy.to_metadata(MetaData(), name="other").c.embedding) == STORAGE_IN_ROW
+
+
+@pytest.mark.parametrize(("mode", "target"), [("inline", None), ("main; DROP", None), ("main", 127), ("main", 8161)])
+def test_a_storage_that_is_none_is_refused(mode: str, target: int | None) -> None:
+    with pytest.raises(DefinitionError):
+        VectorStorage(mode, target)
+
+
+@pytest.mark.parametrize(
+    ("url", "statements"),
+    [
+        ("sqlite://", []),
+        (
+            "postgresql+psycopg://",
+            [
+                "ALTER TABLE pairs ALTER COLUMN title SET STORAGE MAIN",
+                "ALTER TABLE pairs ALTER COLUMN body SET STORAGE MAIN",
+                "ALTER TABLE pairs SET (toast_tuple_target = 8160)",
+            ],
+        ),
+    ],
+)
+def test_a_table_is_altered_once_and_on_postgresql_only(url: str, statements: list[str]) -> None:
+    sent: list[str] = []
+    columns = [Column(name, HALFVEC(8), info={STORAGE: STORAGE_IN_ROW}) for name in ("title", "body")]
+    table = Table("pairs", MetaData(), Column("id", BigInteger), *columns)
+    engine = create_mock_engine(url, lambda ddl, *_, **__: sent.append(str(ddl.compile(dialect=engine.dialect))))
+    table.create(engine, checkfirst=False)
+    assert sent[0].strip().startswith("CREATE TABLE pairs")
+    assert sent[1:] == statements
 
 
 def test_a_checkouts_models_are_the_installed_ones() -> None:
