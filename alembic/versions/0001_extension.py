@@ -12,7 +12,7 @@ from alembic import op
 
 revision = "pgcorpus_0001"
 down_revision = None
-branch_labels = None
+branch_labels = ("pgcorpus",)  # for a host with our folder in its version_locations: `alembic upgrade pgcorpus@head`
 depends_on = None
 
 # SQLSTATE PGC01 marks an error about the extension.
