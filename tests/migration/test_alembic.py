@@ -9,6 +9,8 @@ from pathlib import Path
 
 from sqlalchemy.engine import URL
 
+from pgcorpus import schema
+
 CHECKOUT = Path(__file__).parents[2]
 
 
@@ -25,7 +27,7 @@ def alembic(url: URL, *arguments: str) -> str:
 def test_upgrade_check_downgrade_upgrade(empty_url: URL) -> None:
     for _ in range(2):
         alembic(empty_url, "upgrade", "head")
-        assert "pgcorpus_0004 (head)" in alembic(empty_url, "current")
+        assert f"{schema.head()} (head)" in alembic(empty_url, "current")
         assert "No new upgrade operations" in alembic(empty_url, "check")
         alembic(empty_url, "downgrade", "base")
 
@@ -33,7 +35,7 @@ def test_upgrade_check_downgrade_upgrade(empty_url: URL) -> None:
 def test_the_url_can_be_an_argument(empty_url: URL, url: URL) -> None:
     named = f"url={empty_url.render_as_string(hide_password=False)}"
     alembic(url, "-x", named, "upgrade", "head")
-    assert "pgcorpus_0004" in alembic(empty_url, "current")
+    assert schema.head() in alembic(empty_url, "current")
 
 
 def test_offline_sql_asks_no_database(empty_url: URL) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import pytest
 from sqlalchemy import Engine, NullPool, text
@@ -13,10 +14,12 @@ from sqlalchemy.engine import URL
 
 from pgcorpus import migrating, schema
 from pgcorpus.database import create_engine, session_factory
+from pgcorpus.embedded import EmbeddedServer
 from pgcorpus.errors import DatabaseError, ExtensionError, MigrationLockError, SchemaError, UnreachableError
 from pgcorpus.locks import advisory_lock
 from pgcorpus.models import Document
 from pgcorpus.repositories import DocumentRepository
+from tests.migration import freeze
 from tests.support.vectors import unit
 from tests.support.waiting import wait_until
 
@@ -153,8 +156,9 @@ def test_the_hosts_tables_are_none_of_our_business(engine: Engine) -> None:
 
 
 def test_a_database_behind_or_ahead_of_the_code_says_what_to_run(engine: Engine) -> None:
-    schema.downgrade(engine, "-1")
-    with pytest.raises(SchemaError, match="is at pgcorpus_0003, this pgcorpus needs pgcorpus_0004: run `pgcorpus mig"):
+    schema.downgrade(engine, "pgcorpus_0003")
+    words = f"is at pgcorpus_0003, this pgcorpus needs {schema.head()}: run `pgcorpus migrate upgrade`"
+    with pytest.raises(SchemaError, match=words):
         schema.require_current(engine)
     run(engine, "UPDATE pgcorpus.alembic_version SET version_num = 'pgcorpus_9999'")
     with pytest.raises(SchemaError, match="pgcorpus_9999, which this pgcorpus does not know: upgrade the package"):
@@ -170,7 +174,7 @@ def test_an_unknown_revision_is_named(empty_engine: Engine) -> None:
 
 def test_looking_writes_nothing(empty_engine: Engine) -> None:
     assert schema.current(empty_engine) is None
-    assert [revision.applied for revision in schema.history(empty_engine)] == [False] * 4
+    assert [revision.applied for revision in schema.history(empty_engine)] == [False] * len(schema.history())
     with pytest.raises(SchemaError, match="no pgcorpus schema yet"):
         schema.check(empty_engine)
     assert value(empty_engine, "SELECT to_regnamespace('pgcorpus')") is None
@@ -201,6 +205,28 @@ def test_the_printed_sql_does_what_the_upgrade_does(empty_engine: Engine) -> Non
         connection.exec_driver_sql(statement)
     connection.close()
     assert value(empty_engine, "SELECT to_regclass('pgcorpus.documents')") is None
+
+
+STEPS = list(pairwise(["base", *(revision.id for revision in schema.history())]))
+
+
+@pytest.mark.parametrize("down", [False, True], ids=["up", "down"])
+@pytest.mark.parametrize(("lower", "upper"), STEPS, ids=[upper for _, upper in STEPS])
+def test_the_printed_sql_of_every_step_does_what_the_step_does(
+    server: EmbeddedServer, make_database: Callable[..., URL], lower: str, upper: str, down: bool
+) -> None:
+    before, after = (upper, lower) if down else (lower, upper)
+    start = make_database()
+    if before != "base":
+        freeze.restore(server, start, (freeze.DUMPS / f"{before}.sql").read_text())
+    online, offline = (make_database(start.database) for _ in range(2))
+    freeze.restore(server, offline, schema.sql(f"{before}:{after}", downgrade=down))
+    engine = create_engine(online, poolclass=NullPool)
+    (schema.downgrade if down else schema.upgrade)(engine, after)
+    if after == "base":  # where an older Alembic prints that its table goes, which it leaves online
+        for url in (offline, online):
+            run(create_engine(url, poolclass=NullPool), "DROP TABLE IF EXISTS pgcorpus.alembic_version")
+    assert freeze.dump(server, offline) == freeze.dump(server, online)
 
 
 def statements_of(script: str) -> Iterator[str]:
