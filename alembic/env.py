@@ -6,8 +6,8 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from alembic import context
-from pgvector.sqlalchemy import VECTOR
 
+from pgcorpus import autogenerate
 from pgcorpus.migrating import CREATE_SCHEMA, ensure_schema, migration_connection
 from pgcorpus.models import SCHEMA, Base
 from pgcorpus.target import open_database
@@ -16,16 +16,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
+autogenerate.setup()  # for Alembic before 1.18
+
+
 def only_ours(name: str | None, type_: str, _parents: object) -> bool:
     """Compare our schema and no other: the host's tables are none of our business."""
     return type_ != "schema" or name == SCHEMA
-
-
-def compare_vectors(_context: object, _found: object, _wanted: object, found: object, wanted: object) -> bool | None:
-    """Compare vector columns by dimension, since ours is spelled with its schema off the search_path."""
-    if isinstance(found, VECTOR) and isinstance(wanted, VECTOR):
-        return found.dim != wanted.dim
-    return None  # Alembic's own comparison
 
 
 OPTIONS: dict[str, Any] = {
@@ -33,7 +29,6 @@ OPTIONS: dict[str, Any] = {
     "version_table_schema": SCHEMA,
     "include_schemas": True,
     "include_name": only_ours,
-    "compare_type": compare_vectors,
     # A concurrent index build has to leave its transaction; each revision therefore has its own.
     "transaction_per_migration": True,
 }

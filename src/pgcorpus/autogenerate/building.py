@@ -1,0 +1,258 @@
+"""Vector indexes built, changed and dropped on a running server: no writer waits, and no half-built index stays.
+
+Whatever ends a run, the next one with the same arguments finishes the job from what it finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from sqlalchemy import Connection, Dialect, Row, text
+
+from pgcorpus.autogenerate.extension import see_sql
+from pgcorpus.autogenerate.partitions import RELATION, Found, Site, aside
+from pgcorpus.autogenerate.resources import CHOSEN, BuildSettings, provided
+from pgcorpus.autogenerate.session import log, turn, undisturbed, using
+from pgcorpus.autogenerate.spec import VectorIndex
+from pgcorpus.errors import DatabaseError
+from pgcorpus.names import literal, qualified, quote, regclass_name
+
+__all__ = [
+    "BuildSettings",
+    "create_index",
+    "drop_index",
+    "new_name",
+    "offline_create",
+    "offline_drop",
+    "offline_replace",
+    "old_name",
+    "replace_index",
+    "with_build_settings",
+]
+
+_TABLE = """
+    SELECT t.oid::bigint AS oid, t.relname AS table, n.nspname AS schema, t.relkind = 'p' AS partitioned
+    FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace
+"""
+_TABLE_BY_NAME = text(_TABLE + "WHERE t.oid = to_regclass(:name)")
+_TABLE_OF_INDEX = text(_TABLE + "JOIN pg_index x ON x.indrelid = t.oid WHERE x.indexrelid = to_regclass(:name)")
+
+
+def create_index(connection: Connection, index: VectorIndex, settings: BuildSettings) -> None:
+    """Build an index without keeping writers out; an invalid one of its name is replaced.
+
+    Args:
+        connection: In autocommit; its settings are put back.
+        index: The index.
+        settings: Memory and workers.
+
+    Raises:
+        DatabaseError: There is no such table, or the name is taken by something else.
+        DBAPIError: It cannot be built.
+    """
+    with _site(connection, index, settings) as (site, placed):
+        site.ensure(placed)
+
+
+def replace_index(connection: Connection, index: VectorIndex, settings: BuildSettings) -> None:
+    """Change an index while it serves: build the new one beside it, swap the names, drop the old one.
+
+    The names that it takes meanwhile, :func:`new_name` and :func:`old_name`, are its own: indexes of the table that
+    are called so are dropped in the end. The comment and the tablespace are kept.
+
+    Args:
+        connection: In autocommit; its settings are put back.
+        index: The index as it is to be; it is created where there is none.
+        settings: Memory and workers.
+
+    Raises:
+        DatabaseError: There is no such table, or a name is taken by something else.
+        DBAPIError: It cannot be built, or the names not be swapped for a lock that others hold.
+    """
+    with _site(connection, index, settings) as (site, placed):
+        old, new = old_name(index.name), new_name(index.name)
+        aside = [name for name in (old, new) if site.relation(name) is not None]
+        found = site.look(placed)
+        serves = found is not None and found.valid
+        if not serves and new not in aside:
+            site.ensure(placed, stale=True)
+        elif found is None or not serves or found.changes:
+            _exchange(site, placed, found)
+        for name in (old, new):
+            if site.relation(name) is not None:
+                site.drop(name)
+
+
+def _exchange(site: Site, index: VectorIndex, found: Found | None) -> None:
+    old, new = old_name(index.name), new_name(index.name)
+    if found is not None and found.valid and site.relation(old) is not None:
+        site.drop(old)
+    place = {} if found is None or found.tablespace is None else {"default_tablespace": found.tablespace}
+    with using(site.connection, place):
+        site.ensure(index.named(new), stale=True)
+    log.info("putting the new %s in the place of the old one", index.name)
+    site.swap(index.name, old, new)
+
+
+def drop_index(connection: Connection, name: str, schema: str | None) -> None:
+    """Drop an index if it is there, without keeping anybody out; of a partitioned table, with a short lock.
+
+    Args:
+        connection: In autocommit; its settings are put back.
+        name: The index.
+        schema: Its schema; None for the first on the search_path that has it.
+
+    Raises:
+        DatabaseError: The name is something else's.
+    """
+    row = connection.execute(_TABLE_OF_INDEX, {"name": regclass_name(schema, name)}).one_or_none()
+    if row is None:
+        return _refuse_other(connection, name, schema)
+    site = Site(connection, row.oid, row.table, row.schema, row.partitioned, name)
+    with undisturbed(connection), turn(connection, site.oid, site.table):
+        return site.drop(name)
+
+
+def _refuse_other(connection: Connection, name: str, schema: str | None) -> None:
+    other = connection.execute(RELATION, {"name": regclass_name(schema, name), "table": 0}).first()
+    if other is not None:
+        raise DatabaseError(f"{name} is no index to drop: it is {other.description}")
+    log.info("there is no index %s to drop", name)
+
+
+@contextmanager
+def with_build_settings(connection: Connection, index: VectorIndex, settings: BuildSettings) -> Iterator[None]:
+    """Have memory and time for a build in the caller's transaction, and its settings as they were after.
+
+    Args:
+        connection: In a transaction.
+        index: What is built inside.
+        settings: Memory and workers.
+
+    Raises:
+        DatabaseError: There is no such table.
+    """
+    with undisturbed(connection), provided(connection, _placed(connection, index)[1], settings):
+        yield
+
+
+@contextmanager
+def _site(connection: Connection, index: VectorIndex, settings: BuildSettings) -> Iterator[tuple[Site, VectorIndex]]:
+    row, placed = _placed(connection, index)
+    site = Site(connection, row.oid, row.table, row.schema, row.partitioned, index.name, settings)
+    with undisturbed(connection), turn(connection, site.oid, site.table):
+        yield site, placed
+
+
+def _placed(connection: Connection, index: VectorIndex) -> tuple[Row[tuple[int, str, str, bool]], VectorIndex]:
+    """Return the table and the index with its schema: the path to look it up on is the host's, not ours."""
+    name = regclass_name(index.schema, index.table)
+    row = connection.execute(_TABLE_BY_NAME, {"name": name}).one_or_none()
+    if row is None:
+        raise DatabaseError(f"there is no table {name} to build {index.name} on")
+    return row, replace(index, schema=row.schema)
+
+
+# Names
+
+
+def new_name(name: str) -> str:
+    """Return what a new index is called until it takes the place of the old one."""
+    return aside(name, "__new")
+
+
+def old_name(name: str) -> str:
+    """Return what an old index is called from the swap until it is dropped."""
+    return aside(name, "__old")
+
+
+# Offline: what psql can run. Every name is looked up when the statement runs, nothing is known of the server here.
+
+
+_TIMEOUTS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
+_KEPT = (*_TIMEOUTS, "search_path", "maintenance_work_mem", "max_parallel_maintenance_workers")
+
+_DROP_INVALID = """
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass({name}) AND NOT indisvalid) THEN
+        DROP INDEX {index};
+    END IF;
+END $$
+"""
+
+
+def offline_create(index: VectorIndex, dialect: Dialect, settings: BuildSettings = CHOSEN) -> list[str]:
+    """Return the statements that do what :func:`create_index` does, for a table that is not partitioned.
+
+    Args:
+        index: The index.
+        dialect: For the names.
+        settings: Memory and workers; what is not given stays the server's.
+    """
+    return [*_begin(settings), *_build_sql(index, dialect), *_end()]
+
+
+def offline_replace(index: VectorIndex, dialect: Dialect, settings: BuildSettings = CHOSEN) -> list[str]:
+    """Return the statements that do what :func:`replace_index` does; run again after a failure, they begin anew.
+
+    Args:
+        index: The index as it is to be.
+        dialect: For the names.
+        settings: Memory and workers; what is not given stays the server's.
+    """
+    old, new = old_name(index.name), new_name(index.name)
+    names = {name: qualified(dialect, index.schema, name) for name in (index.name, old, new)}
+    drop_old = f"DROP INDEX CONCURRENTLY IF EXISTS {names[old]}"
+    return [
+        *_begin(settings),
+        drop_old,
+        *_build_sql(index.named(new), dialect),
+        "BEGIN",
+        f"ALTER INDEX IF EXISTS {names[index.name]} RENAME TO {quote(old)}",
+        f"ALTER INDEX {names[new]} RENAME TO {quote(index.name)}",
+        "COMMIT",
+        drop_old,
+        *_end(),
+    ]
+
+
+def offline_drop(name: str, schema: str | None, dialect: Dialect) -> list[str]:
+    """Return the statements that do what :func:`drop_index` does."""
+    return [*_begin(CHOSEN), f"DROP INDEX CONCURRENTLY IF EXISTS {qualified(dialect, schema, name)}", *_end()]
+
+
+def _build_sql(index: VectorIndex, dialect: Dialect) -> list[str]:
+    name = literal(regclass_name(index.schema, index.name))
+    return [
+        _DROP_INVALID.format(name=name, index=qualified(dialect, index.schema, index.name)),
+        index.create_sql(dialect, concurrently=True, if_not_exists=True),
+    ]
+
+
+def _begin(settings: BuildSettings) -> list[str]:
+    given = _given(settings)
+    return [
+        _set(_KEPT, "'pgcorpus.' || name", "current_setting(name)"),
+        _set(_TIMEOUTS, "name", "'0'"),
+        *(_set([name], "name", literal(value)) for name, value in given.items()),
+        see_sql("vector", local=False),
+    ]
+
+
+def _end() -> list[str]:
+    return [_set(_KEPT, "name", "current_setting('pgcorpus.' || name)")]
+
+
+def _set(names: Iterable[str], setting: str, value: str) -> str:
+    """Return one statement for those of the settings that the server knows."""
+    known = ", ".join(literal(name) for name in names)
+    return f"SELECT set_config({setting}, {value}, false) FROM pg_settings WHERE name IN ({known})"  # noqa: S608
+
+
+def _given(settings: BuildSettings) -> dict[str, str]:
+    workers = None if settings.parallel_workers is None else str(settings.parallel_workers)
+    given = {"maintenance_work_mem": settings.maintenance_work_mem, "max_parallel_maintenance_workers": workers}
+    return {name: value for name, value in given.items() if value is not None}

@@ -1,0 +1,60 @@
+"""Vector columns: their dimension and their storage, as SQL."""
+
+from __future__ import annotations
+
+from sqlalchemy import Dialect
+
+from pgcorpus.autogenerate.operations import TRUNCATE, AlterVectorDimensionsOp, SetVectorStorageOp
+from pgcorpus.names import literal, qualified, quote
+
+# SQLSTATE PGC02 marks a change that would lose vectors.
+_REFUSE = """
+DO $pgcorpus$
+BEGIN
+    IF EXISTS (SELECT FROM {table} WHERE {column} IS NOT NULL) THEN
+        RAISE EXCEPTION USING ERRCODE = 'PGC02', MESSAGE = {message}, HINT = {hint};
+    END IF;
+END
+$pgcorpus$
+"""
+
+
+def alter_dimensions_sql(dialect: Dialect, op: AlterVectorDimensionsOp) -> list[str]:
+    """Return the statements that change a dimension, and refuse where vectors would be lost."""
+    table = qualified(dialect, op.schema, op.table)
+    column = quote(op.column)
+    type_ = op.type_ if op.dimensions is None else f"{op.type_}({op.dimensions})"
+    change = f"ALTER TABLE {table} ALTER COLUMN {column} TYPE {type_}"
+    if op.how is not None:
+        return [f"{change} USING {_converted(op, column)}"]
+    if op.dimensions is None or op.existing_dimensions is None:
+        return [change]  # the server refuses vectors of another length by itself
+    return [_refusal(op, table, column), change]
+
+
+def _refusal(op: AlterVectorDimensionsOp, table: str, column: str) -> str:
+    message = f"{op.table}.{op.column} has vectors of {op.existing_dimensions} dimensions, which {op.dimensions} lose"
+    hint = f"Say how={TRUNCATE!r} or how='pad', or embed again into a new column, or empty this one first."
+    return _REFUSE.format(table=table, column=column, message=literal(message), hint=literal(hint))
+
+
+def _converted(op: AlterVectorDimensionsOp, column: str) -> str:
+    if op.how == TRUNCATE:
+        return f"l2_normalize(subvector({column}, 1, {op.dimensions})::{op.type_})::{op.type_}({op.dimensions})"
+    assert op.dimensions is not None  # noqa: S101 -- checked by the operation
+    assert op.existing_dimensions is not None  # noqa: S101
+    zeros = f"array_fill(0::real, ARRAY[{op.dimensions - op.existing_dimensions}])::{op.type_}"
+    return f"({column} || {zeros})::{op.type_}({op.dimensions})"
+
+
+def set_storage_sql(dialect: Dialect, op: SetVectorStorageOp) -> list[str]:
+    """Return the statements that say where a column is stored: one sub-command an ALTER, as Citus wants it."""
+    table = qualified(dialect, op.schema, op.table)
+    column = quote(op.column)
+    statements = [f"ALTER TABLE {table} ALTER COLUMN {column} SET STORAGE {op.storage.upper()}"]
+    match op.toast_tuple_target:
+        case int(target):
+            statements.append(f"ALTER TABLE {table} SET (toast_tuple_target = {target})")
+        case str():
+            statements.append(f"ALTER TABLE {table} RESET (toast_tuple_target)")
+    return statements

@@ -1,0 +1,160 @@
+"""What the operations do: on a connection, or as the statements of ``alembic upgrade --sql``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from alembic.operations import Operations
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from pgcorpus.autogenerate import building, columns, extension
+from pgcorpus.autogenerate.catalog import run
+from pgcorpus.autogenerate.operations import (
+    AlterVectorDimensionsOp,
+    CreateVectorIndexOp,
+    DisableExtensionOp,
+    DropVectorIndexOp,
+    EnableExtensionOp,
+    SeeExtensionOp,
+    SetVectorStorageOp,
+)
+from pgcorpus.errors import DatabaseError, ExtensionError
+from pgcorpus.faults import sqlstate, translated
+from pgcorpus.names import qualified, quote
+
+_log = logging.getLogger("pgcorpus.autogenerate")
+
+# What our own statements raise, by SQLSTATE.
+_FAULTS = {"PGC01": ExtensionError, "PGC02": DatabaseError}
+
+
+@Operations.implementation_for(EnableExtensionOp)
+def _enable(operations: Operations, op: EnableExtensionOp) -> None:
+    with _explained():
+        _statements(operations, [extension.create_sql(op.name, op.schema), extension.see_sql(op.name)])
+
+
+@Operations.implementation_for(DisableExtensionOp)
+def _disable(operations: Operations, op: DisableExtensionOp) -> None:
+    _statements(operations, [extension.drop_sql(op.name)])
+
+
+@Operations.implementation_for(SeeExtensionOp)
+def _see(operations: Operations, op: SeeExtensionOp) -> None:
+    _statements(operations, [extension.see_sql(op.name)])
+
+
+@Operations.implementation_for(CreateVectorIndexOp)
+def _create_index(operations: Operations, op: CreateVectorIndexOp) -> None:
+    if op.concurrently and _may_leave_transaction(operations):
+        with operations.get_context().autocommit_block():
+            _create_concurrently(operations, op)
+    else:
+        _create_in_transaction(operations, op)
+
+
+def _create_concurrently(operations: Operations, op: CreateVectorIndexOp) -> None:
+    if operations.get_context().as_sql:
+        offline = building.offline_replace if op.replace else building.offline_create
+        _statements(operations, offline(op.index, operations.impl.dialect, _settings(op)))
+    else:
+        online = building.replace_index if op.replace else building.create_index
+        online(_connection(operations), op.index, _settings(op))
+
+
+def _create_in_transaction(operations: Operations, op: CreateVectorIndexOp) -> None:
+    dialect = operations.impl.dialect
+    create = op.index.create_sql(dialect, concurrently=False)
+    old = op.index.named(building.old_name(op.index.name))
+    aside = [f"ALTER INDEX IF EXISTS {qualified(dialect, op.index.schema, op.index.name)} RENAME TO {quote(old.name)}"]
+    away = [f"DROP INDEX IF EXISTS {qualified(dialect, old.schema, old.name)}"]
+    with _prepared(operations, op):
+        _statements(operations, [*aside, create, *away] if op.replace else [create])
+
+
+@contextmanager
+def _prepared(operations: Operations, op: CreateVectorIndexOp) -> Iterator[None]:
+    """Have the extension in sight, time and memory for the build; offline the transaction is left so."""
+    if operations.get_context().as_sql:
+        _statements(operations, [extension.see_sql("vector")])
+        yield
+        return
+    with building.with_build_settings(_connection(operations), op.index, _settings(op)):
+        yield
+
+
+@Operations.implementation_for(DropVectorIndexOp)
+def _drop_index(operations: Operations, op: DropVectorIndexOp) -> None:
+    if not op.concurrently or not _may_leave_transaction(operations):
+        name = qualified(operations.impl.dialect, op.schema, op.name)
+        _statements(operations, [f"DROP INDEX IF EXISTS {name}"])
+        return
+    with operations.get_context().autocommit_block():
+        if operations.get_context().as_sql:
+            _statements(operations, building.offline_drop(op.name, op.schema, operations.impl.dialect))
+        else:
+            building.drop_index(_connection(operations), op.name, op.schema)
+
+
+@Operations.implementation_for(AlterVectorDimensionsOp)
+def _alter_dimensions(operations: Operations, op: AlterVectorDimensionsOp) -> None:
+    statements = columns.alter_dimensions_sql(operations.impl.dialect, op)
+    if operations.get_context().as_sql:
+        _statements(operations, [extension.see_sql("vector"), *statements])
+        return
+    with _explained(), extension.extension_in_sight(_connection(operations)):
+        _statements(operations, statements)
+
+
+@Operations.implementation_for(SetVectorStorageOp)
+def _set_storage(operations: Operations, op: SetVectorStorageOp) -> None:
+    _statements(operations, columns.set_storage_sql(operations.impl.dialect, op))
+
+
+def _statements(operations: Operations, statements: Sequence[str]) -> None:
+    """Run statements as they are, or print them: Alembic's own way would look for parameters in them."""
+    context = operations.get_context()
+    for statement in statements:
+        if context.as_sql:
+            context.impl.static_output(statement.strip() + context.impl.command_terminator)
+        else:
+            run(_connection(operations), statement)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as exc:
+        fault = _FAULTS.get(sqlstate(exc) or "")
+        if fault is None:
+            raise
+        raise fault(str(translated(exc))) from exc
+
+
+def _settings(op: CreateVectorIndexOp) -> building.BuildSettings:
+    return building.BuildSettings(op.maintenance_work_mem, op.parallel_workers)
+
+
+def _connection(operations: Operations) -> Connection:
+    connection = operations.get_context().connection
+    assert connection is not None  # noqa: S101 -- online
+    return connection
+
+
+def _may_leave_transaction(operations: Operations) -> bool:
+    """Whether an autocommit block can be had: not in a transaction that env.py began itself, around more than this.
+
+    Alembic's own multidb template does so; its autocommit_block then ends in an AssertionError.
+    """
+    context = operations.get_context()
+    if context.as_sql or context._transaction is not None or not context._in_connection_transaction():
+        return True
+    _log.warning(
+        "env.py holds one transaction around all migrations: the index is built in it, and writers wait. "
+        "To build concurrently, let env.py use context.begin_transaction()"
+    )
+    return False

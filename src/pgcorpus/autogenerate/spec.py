@@ -1,0 +1,140 @@
+"""A vector index between its two forms: the arguments of an operation, and SQL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import Dialect
+
+from pgcorpus.errors import DefinitionError
+from pgcorpus.indexing import check_parameters, metric_of, opclass_of
+from pgcorpus.names import qualified, quote
+
+
+@dataclass(frozen=True, slots=True)
+class VectorIndex:
+    """An HNSW or IVFFlat index.
+
+    Attributes:
+        name: Its name, without a schema.
+        table: The table's name.
+        key: What is indexed, as SQL: a quoted column, or an expression in parentheses.
+        opclass: Operator class without a schema; None for the method's default.
+        method: ``hnsw`` or ``ivfflat``.
+        options: ``m`` and ``ef_construction``, or ``lists``; the method's defaults are left out or spelled out.
+        where: Predicate of a partial index, as SQL.
+        schema: The table's schema; None for the first on the search_path.
+    """
+
+    name: str
+    table: str
+    key: str
+    opclass: str | None
+    method: str = "hnsw"
+    options: Mapping[str, int] = field(default_factory=dict)
+    where: str | None = None
+    schema: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what pgvector would refuse, before the server is asked."""
+        check_parameters(self.method, self.options)
+
+    def named(self, name: str) -> VectorIndex:
+        """Return the same index under another name."""
+        return replace(self, name=name)
+
+    def create_sql(
+        self, dialect: Dialect, *, concurrently: bool, if_not_exists: bool = False, only: bool = False
+    ) -> str:
+        """Return the statement that builds it; the extension must be on the search_path."""
+        words = ["CREATE INDEX", "CONCURRENTLY" if concurrently else "", "IF NOT EXISTS" if if_not_exists else ""]
+        key = self.key if self.opclass is None else f"{self.key} {self.opclass}"
+        parts = [
+            " ".join(word for word in words if word),
+            quote(self.name),
+            "ON ONLY" if only else "ON",
+            qualified(dialect, self.schema, self.table),
+            f"USING {self.method} ({key})",
+        ]
+        if self.options:
+            parts.append(f"WITH ({', '.join(f'{name} = {value}' for name, value in self.options.items())})")
+        if self.where is not None:
+            parts.append(f"WHERE {self.where}")
+        return " ".join(parts)
+
+
+# What PostgreSQL prints of the expression that ``halfvec=`` stands for: ((embedding)::halfvec(1536)).
+_HALFVEC = re.compile(r'^\(\(?("(?:[^"]|"")+"|\w+)\)?::(?:\w+\.)?halfvec\((\d+)\)\)$')
+
+
+def from_arguments(
+    name: str,
+    table: str,
+    column: str | None,
+    *,
+    method: str,
+    metric: str | None,
+    type_: str,
+    halfvec: int | None,
+    expression: str | None,
+    opclass: str | None,
+    options: Mapping[str, int | None],
+    where: str | None,
+    schema: str | None,
+) -> VectorIndex:
+    """Return the index that an operation's arguments describe.
+
+    Raises:
+        DefinitionError: They contradict each other, or pgvector cannot build it.
+    """
+    if (column is None) == (expression is None):
+        raise DefinitionError(f"{name}: give the column to index, or an expression")
+    if halfvec is not None and column is None:
+        raise DefinitionError(f"{name}: halfvec is the number of dimensions of a column indexed as halfvec")
+    if opclass is None and metric is not None:
+        opclass = opclass_of("halfvec" if halfvec is not None else type_, metric)
+    given = {option: value for option, value in options.items() if value is not None}
+    return VectorIndex(name, table, _key(column, halfvec, expression), opclass, method, given, where, schema)
+
+
+def to_arguments(index: VectorIndex) -> tuple[list[Any], dict[str, Any]]:
+    """Return the arguments of the operation that builds an index: the inverse of :func:`from_arguments`."""
+    positional: list[Any] = [index.name, index.table]
+    keywords: dict[str, Any] = {}
+    halfvec = _HALFVEC.match(index.key)
+    if halfvec:
+        positional.append(_unquoted(halfvec[1]))
+        keywords["halfvec"] = int(halfvec[2])
+    elif index.key.startswith("("):
+        keywords["expression"] = index.key[1:-1]
+    else:
+        positional.append(_unquoted(index.key))
+    keywords["method"] = index.method
+    keywords |= _metric_arguments(index.opclass, halfvec is not None)
+    keywords |= index.options
+    keywords |= {name: value for name in ("where", "schema") if (value := getattr(index, name)) is not None}
+    return positional, keywords
+
+
+def _metric_arguments(opclass: str | None, halfvec: bool) -> dict[str, Any]:
+    known = metric_of(opclass or "")
+    if known is None:
+        return {"metric": None} if opclass is None else {"opclass": opclass}
+    type_, metric = known
+    if halfvec:
+        return {"metric": metric} if type_ == "halfvec" else {"opclass": opclass}
+    return {"metric": metric} if type_ == "vector" else {"metric": metric, "type_": type_}
+
+
+def _key(column: str | None, halfvec: int | None, expression: str | None) -> str:
+    if column is None:
+        return f"({expression})"
+    quoted = quote(column)
+    return quoted if halfvec is None else f"(({quoted})::halfvec({halfvec}))"
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
