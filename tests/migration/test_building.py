@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import Connection, Engine, text
@@ -20,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from pgcorpus.autogenerate import building, resources, session
 from pgcorpus.autogenerate.building import BuildSettings, create_index, drop_index, replace_index
+from pgcorpus.autogenerate.site import Site
 from pgcorpus.autogenerate.resources import MB, Need, Server
 from pgcorpus.autogenerate.spec import VectorIndex
 from pgcorpus.database import create_async_engine, create_engine
@@ -525,6 +527,16 @@ def test_a_parallel_build_that_gets_no_shared_memory_is_done_alone(
     assert "too little shared memory" in warnings_of(log)[0]
 
 
+def test_a_disk_that_is_full_is_no_want_of_shared_memory() -> None:
+    def raised(source: str) -> DBAPIError:
+        fault = Exception("could not extend file: No space left on device")
+        fault.diag = SimpleNamespace(sqlstate="53100", source_file=source)  # type: ignore[attr-defined]
+        return DBAPIError("CREATE INDEX", None, fault)
+
+    assert not resources.lacks_shared_memory(raised("md.c"))
+    assert resources.lacks_shared_memory(raised("dsm_impl.c"))
+
+
 def test_a_build_with_shared_memory_has_its_workers(items: Engine, log: pytest.LogCaptureFixture) -> None:
     run(items, "ALTER TABLE items SET (parallel_workers = 1)")
     build(items, settings=BuildSettings("16MB", 1))
@@ -729,6 +741,27 @@ def test_a_build_that_loses_a_deadlock_with_somebody_elses_is_done_again(
     builder.succeeded()
     assert indexes(items) == {NAME: (True, 4), "by_hand": (True, 4)}
     assert "somebody else is building on items: looking again" in log.text
+
+
+def test_clearing_up_does_not_get_in_the_way_of_somebody_elses_build(
+    items: Engine, log: pytest.LogCaptureFixture
+) -> None:
+    """To wait for the table, it would hold the snapshot for which that build waits."""
+    run(items, create_sql(INDEX, items))
+    invalidate(items, NAME)
+
+    def administer(engine: Engine) -> None:
+        with autocommit(engine) as connection:
+            connection.exec_driver_sql(INDEX.named("by_hand").create_sql(engine.dialect, concurrently=True))
+
+    with writing(items):
+        other = Running(items, administer)
+        wait_for_waiting(items)
+        with autocommit(items) as connection:
+            site = Site(connection, int(str(oid(items, "items"))), "items", "public", False, NAME)
+            site._clean_up(NAME, session.backend_of(connection))
+    other.succeeded()
+    assert "ix_items may be left half-built (the server process" in warnings_of(log)[0]
 
 
 def test_a_build_of_another_role_is_waited_for(items: Engine, log: pytest.LogCaptureFixture) -> None:

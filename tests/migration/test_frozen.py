@@ -70,7 +70,7 @@ def test_a_revision_uses_alembics_own_operations_only(path: Path) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "op.create_vector_index('i')", "op.drop_vector_index('i')", "op.replace_vector_index('i')",
+        "op.create_vector_index('i')", "op.drop_vector_index('i')", "op.see_extension('i')",
         "op.enable_extension()", "op.disable_extension()", "op.alter_vector_dimensions('t')",
         "op.set_vector_storage('t')", "op.see_extension()", "op.get_bind()",
     ],

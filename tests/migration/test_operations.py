@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from sqlalchemy import Engine, NullPool, text
+from sqlalchemy.exc import OperationalError
 
 from pgcorpus.autogenerate.operations import (
     AlterVectorDimensionsOp,
@@ -21,6 +23,7 @@ from pgcorpus.autogenerate.operations import (
 from pgcorpus.autogenerate.spec import VectorIndex, from_arguments, to_arguments
 from pgcorpus.database import create_engine
 from pgcorpus.errors import DatabaseError, DefinitionError, ExtensionError
+from tests.support.waiting import wait_until
 
 HOME = "SELECT nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = extnamespace WHERE extname = 'vector'"
 
@@ -190,6 +193,30 @@ def test_an_index_is_made_replaced_and_dropped(items: Engine, concurrently: bool
     with operations(items) as op:
         op.drop_vector_index("ix", "odd items", concurrently=concurrently)
         op.drop_vector_index("ix", "odd items", concurrently=concurrently)
+    assert value(items, "SELECT to_regclass('ix')") is None
+
+
+def test_a_connection_that_dies_in_a_build_says_so(items: Engine) -> None:
+    """And not only that something has to be rolled back, which is what Alembic comes upon."""
+    failures: list[BaseException] = []
+    building = create_engine(items.url, poolclass=NullPool, connect_args={"application_name": "building"})
+
+    def build() -> None:
+        try:
+            with operations(building) as op:
+                op.create_vector_index("ix", "odd items", "v")
+        except BaseException as exc:  # noqa: BLE001 -- handed to the test
+            failures.append(exc)
+
+    thread = threading.Thread(target=build)
+    with items.connect() as older:  # the build waits for it
+        older.execute(text('LOCK TABLE "odd items" IN ROW EXCLUSIVE MODE'))
+        thread.start()
+        kill = """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+            WHERE application_name = 'building' AND query LIKE 'CREATE INDEX%' AND wait_event_type = 'Lock'"""
+        wait_until(lambda: value(items, kill))
+    thread.join(60)
+    assert [type(failure) for failure in failures] == [OperationalError]
     assert value(items, "SELECT to_regclass('ix')") is None
 
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgcorpus.autogenerate import running as running  # the operations, and what they do
-
 if TYPE_CHECKING:
     from alembic.runtime.plugins import Plugin
 
@@ -29,3 +27,7 @@ def setup(plugin: Plugin | None = None) -> None:
     from pgcorpus.autogenerate import taking_part
 
     taking_part.register(plugin)
+
+
+# After `setup`: importing Alembic, which this does, may call it.
+from pgcorpus.autogenerate import running as running  # noqa: E402 -- the operations, and what they do

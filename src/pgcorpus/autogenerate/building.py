@@ -12,7 +12,7 @@ from dataclasses import replace
 from sqlalchemy import Connection, Dialect, Row, text
 
 from pgcorpus.autogenerate.extension import see_sql
-from pgcorpus.autogenerate.partitions import RELATION, Found, Site, aside
+from pgcorpus.autogenerate.site import RELATION, Found, Site, aside
 from pgcorpus.autogenerate.resources import CHOSEN, BuildSettings, provided
 from pgcorpus.autogenerate.session import log, turn, undisturbed, using
 from pgcorpus.autogenerate.spec import VectorIndex

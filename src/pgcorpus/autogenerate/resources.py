@@ -12,7 +12,6 @@ from sqlalchemy.exc import DBAPIError
 
 from pgcorpus.autogenerate.session import log, using
 from pgcorpus.autogenerate.spec import VectorIndex
-from pgcorpus.faults import sqlstate
 from pgcorpus.indexing import with_defaults
 from pgcorpus.names import qualified, regclass_name
 
@@ -41,9 +40,8 @@ SMALL = 64 * MB
 BITS = {"vector": 32, "halfvec": 16, "bit": 1}
 VALUE_HEADER = 8
 
-# In dynamic shared memory: /dev/shm, 64 MB of it in a container unless told otherwise.
-SHARED_MEMORY_FILE = "dsm_impl.c"
-OUT_OF_SPACE = ("53100", "53200")
+# The server's source for dynamic shared memory: /dev/shm, 64 MB of it in a container unless told otherwise.
+SHARED_MEMORY_SOURCE = "dsm_impl.c"
 
 _TABLE = text("""
     SELECT reltuples < 0 AS never_counted, pg_table_size(oid) AS bytes,
@@ -239,6 +237,9 @@ def in_words(size: int) -> str:
 
 
 def lacks_shared_memory(exc: DBAPIError) -> bool:
-    """Return whether a parallel build failed for want of shared memory; a disk that is full has the same SQLSTATE."""
+    """Return whether a parallel build failed for want of shared memory.
+
+    Its SQLSTATEs, 53100 and 53200, are those of a full disk too, where building again would fail again.
+    """
     diagnostics = getattr(exc.orig, "diag", None)
-    return sqlstate(exc) in OUT_OF_SPACE and getattr(diagnostics, "source_file", None) == SHARED_MEMORY_FILE
+    return getattr(diagnostics, "source_file", None) == SHARED_MEMORY_SOURCE

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from alembic.operations import Operations
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from pgcorpus.autogenerate import building, columns, extension
 from pgcorpus.autogenerate.catalog import run
@@ -50,7 +50,7 @@ def _see(operations: Operations, op: SeeExtensionOp) -> None:
 @Operations.implementation_for(CreateVectorIndexOp)
 def _create_index(operations: Operations, op: CreateVectorIndexOp) -> None:
     if op.concurrently and _may_leave_transaction(operations):
-        with operations.get_context().autocommit_block():
+        with _outside_transaction(operations):
             _create_concurrently(operations, op)
     else:
         _create_in_transaction(operations, op)
@@ -92,7 +92,7 @@ def _drop_index(operations: Operations, op: DropVectorIndexOp) -> None:
         name = qualified(operations.impl.dialect, op.schema, op.name)
         _statements(operations, [f"DROP INDEX IF EXISTS {name}"])
         return
-    with operations.get_context().autocommit_block():
+    with _outside_transaction(operations):
         if operations.get_context().as_sql:
             _statements(operations, building.offline_drop(op.name, op.schema, operations.impl.dialect))
         else:
@@ -122,6 +122,23 @@ def _statements(operations: Operations, statements: Sequence[str]) -> None:
             context.impl.static_output(statement.strip() + context.impl.command_terminator)
         else:
             run(_connection(operations), statement)
+
+
+@contextmanager
+def _outside_transaction(operations: Operations) -> Iterator[None]:
+    """Run what is inside in autocommit, and have its error: Alembic's block raises one of its own on top of it."""
+    failed: BaseException | None = None
+    try:
+        with operations.get_context().autocommit_block():
+            try:
+                yield
+            except BaseException as exc:
+                failed = exc
+                raise
+    except SQLAlchemyError as exc:
+        if failed is None or failed is exc:
+            raise
+        raise failed from failed.__cause__
 
 
 @contextmanager

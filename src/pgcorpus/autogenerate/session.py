@@ -59,7 +59,7 @@ _BUILDERS = text("""
     SELECT p.pid
     FROM pg_stat_progress_create_index p JOIN pg_locks l USING (pid)
     WHERE l.locktype = 'relation' AND l.relation = :table AND l.granted
-      AND l.mode IN ('ShareUpdateExclusiveLock', 'ShareLock') AND pid <> pg_backend_pid()
+      AND l.mode IN ('ShareUpdateExclusiveLock', 'ShareLock')
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """)
 
