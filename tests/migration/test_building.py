@@ -21,8 +21,8 @@ from sqlalchemy.exc import DBAPIError
 
 from pgcorpus.autogenerate import building, resources, session
 from pgcorpus.autogenerate.building import BuildSettings, create_index, drop_index, replace_index
-from pgcorpus.autogenerate.site import Site
 from pgcorpus.autogenerate.resources import MB, Need, Server
+from pgcorpus.autogenerate.site import Site
 from pgcorpus.autogenerate.spec import VectorIndex
 from pgcorpus.database import create_async_engine, create_engine
 from pgcorpus.embedded import EmbeddedServer

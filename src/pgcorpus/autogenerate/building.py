@@ -12,9 +12,9 @@ from dataclasses import replace
 from sqlalchemy import Connection, Dialect, Row, text
 
 from pgcorpus.autogenerate.extension import see_sql
-from pgcorpus.autogenerate.site import RELATION, Found, Site, aside
 from pgcorpus.autogenerate.resources import CHOSEN, BuildSettings, provided
 from pgcorpus.autogenerate.session import log, turn, undisturbed, using
+from pgcorpus.autogenerate.site import RELATION, Found, Site, aside
 from pgcorpus.autogenerate.spec import VectorIndex
 from pgcorpus.errors import DatabaseError
 from pgcorpus.names import literal, qualified, quote, regclass_name
