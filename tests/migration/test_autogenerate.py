@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from textwrap import dedent
 from typing import Any
 
+import pgvector.sqlalchemy
 import pytest
 import sqlalchemy
 from alembic.autogenerate import produce_migrations, render_python_code
@@ -13,12 +14,31 @@ from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.operations.ops import UpgradeOps
 from pgvector.sqlalchemy import BIT, HALFVEC, SPARSEVEC, VECTOR
-from sqlalchemy import Boolean, Column, Engine, Index, Integer, MetaData, NullPool, String, Table, cast, func, text
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    Boolean,
+    Column,
+    Engine,
+    Index,
+    Integer,
+    MetaData,
+    NullPool,
+    String,
+    Table,
+    TypeDecorator,
+    cast,
+    func,
+    text,
+)
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import URL
 from sqlalchemy.types import UserDefinedType
 
 from pgcorpus import autogenerate
+from pgcorpus.autogenerate.operations import AlterVectorDimensionsOp
 from pgcorpus.database import create_engine
+from pgcorpus.errors import DatabaseError
 from pgcorpus.models import Vector, hnsw_index, ivfflat_index
 
 autogenerate.setup()  # the one line for Alembic before 1.18
@@ -185,7 +205,14 @@ def apply(engine: Engine, upgrade: UpgradeOps) -> None:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"target_metadata": MetaData()})
         code = render_python_code(upgrade, migration_context=context)
-        names = {"sa": sqlalchemy, "VECTOR": VECTOR, "HALFVEC": HALFVEC, "SPARSEVEC": SPARSEVEC, "BIT": BIT}
+        names = {
+            "sa": sqlalchemy,
+            "VECTOR": VECTOR,
+            "HALFVEC": HALFVEC,
+            "SPARSEVEC": SPARSEVEC,
+            "BIT": BIT,
+            "pgvector": pgvector,
+        }
         with context.begin_transaction(), Operations.context(context) as op:
             exec(dedent("    " + code), names | {"op": op})  # noqa: S102 -- our own text
 
@@ -221,3 +248,173 @@ def test_an_invalid_index_is_found_and_mended(forms_engine: Engine) -> None:
         assert found(forms_engine, metadata).as_diffs() == []
     finally:
         metadata.drop_all(forms_engine)
+
+
+# What changes together
+
+
+def columns(dimensions: int, *indexes: Index, type_: Any = VECTOR, more: tuple[Column[Any], ...] = ()) -> MetaData:
+    metadata = MetaData()
+    Table("items", metadata, Column("id", Integer, primary_key=True), Column("v", type_(dimensions)), *more, *indexes)
+    return metadata
+
+
+def plain() -> Index:
+    return Index("ix_v", "v", postgresql_using="hnsw", postgresql_ops={"v": "vector_l2_ops"})
+
+
+def as_halfvec(dimensions: int) -> Index:
+    return Index("ix_v", text(f"(v::halfvec({dimensions})) halfvec_l2_ops"), postgresql_using="hnsw")
+
+
+def legacy() -> Column[Any]:
+    return Column("legacy", Integer)
+
+
+TOGETHER: dict[str, tuple[Callable[[], MetaData], Callable[[], MetaData]]] = {
+    "a dimension and the expression on it": (lambda: columns(30, as_halfvec(30)), lambda: columns(15, as_halfvec(15))),
+    "too long for the index, which becomes halfvec": (
+        lambda: columns(1500, plain()), lambda: columns(3000, as_halfvec(3000))
+    ),
+    "too long for the index, which goes": (lambda: columns(1500, plain()), lambda: columns(3000)),
+    "another type, and the index goes": (lambda: columns(3, plain()), lambda: columns(3, type_=HALFVEC)),
+    "a column that the predicate names goes": (
+        lambda: columns(3, hnsw("v", "vector_l2_ops", where=text("legacy > 1")), more=(legacy(),)),
+        lambda: columns(3, hnsw("v", "vector_l2_ops")),
+    ),
+    "a column that the predicate names comes": (
+        lambda: columns(3, hnsw("v", "vector_l2_ops")),
+        lambda: columns(3, hnsw("v", "vector_l2_ops", where=text("legacy > 1")), more=(legacy(),)),
+    ),
+    "a column and its index": (
+        lambda: columns(3),
+        lambda: columns(3, Index("ix_w", "w", postgresql_using="hnsw", postgresql_ops={"w": "halfvec_l2_ops"}),
+                        more=(Column("w", HALFVEC(4)),)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:Expression.*operator clause")
+@pytest.mark.parametrize(("before", "after"), TOGETHER.values(), ids=TOGETHER)
+def test_there_and_back(forms_engine: Engine, before: Callable[[], MetaData], after: Callable[[], MetaData]) -> None:
+    metadata = before()
+    made(forms_engine, metadata)
+    try:
+        upgrade = found(forms_engine, after())
+        apply(forms_engine, upgrade)
+        assert found(forms_engine, after()).as_diffs() == []
+        apply(forms_engine, upgrade.reverse())
+        assert found(forms_engine, before()).as_diffs() == []
+    finally:
+        metadata.drop_all(forms_engine)
+
+
+@pytest.mark.filterwarnings("ignore:Expression.*operator clause")
+def test_a_dimension_and_the_expression_on_it_change_with_the_vectors(forms_engine: Engine) -> None:
+    metadata = columns(4, as_halfvec(4))
+    made(forms_engine, metadata)
+    try:
+        with forms_engine.begin() as connection:
+            connection.execute(text("INSERT INTO items VALUES (1, '[3,4,0,0]')"))
+        upgrade = found(forms_engine, columns(2, as_halfvec(2)))
+        for op in upgrade.ops:
+            if isinstance(op, AlterVectorDimensionsOp):
+                op.how = "truncate"
+        apply(forms_engine, upgrade)
+        assert found(forms_engine, columns(2, as_halfvec(2))).as_diffs() == []
+    finally:
+        metadata.drop_all(forms_engine)
+
+
+def test_a_column_that_goes_costs_an_index_on_another_nothing(forms_engine: Engine) -> None:
+    """The index is changed while it serves, and not dropped and built under the lock of the table."""
+    metadata = columns(3, hnsw("v", "vector_l2_ops"), more=(legacy(),))
+    made(forms_engine, metadata)
+    try:
+        upgrade = found(forms_engine, columns(3, hnsw("v", "vector_l2_ops", **{"with": {"m": 8}})))
+        name, *_, keywords = upgrade.as_diffs()[0]
+        assert (name, keywords["replace"], keywords.get("concurrently", True)) == ("create_vector_index", True, True)
+    finally:
+        metadata.drop_all(forms_engine)
+
+
+def test_under_another_name_the_new_index_comes_before_the_old_one_goes(forms_engine: Engine) -> None:
+    metadata = columns(3, plain())
+    made(forms_engine, metadata)
+    try:
+        renamed = Index("ix_z", "v", postgresql_using="hnsw", postgresql_ops={"v": "vector_l2_ops"})
+        upgrade = found(forms_engine, columns(3, renamed))
+        assert [diff[0] for diff in upgrade.as_diffs()] == ["create_vector_index", "drop_vector_index"]
+    finally:
+        metadata.drop_all(forms_engine)
+
+
+@pytest.mark.parametrize("predicate", ["items.n > 3", "(items.n > 3)"])
+def test_a_predicate_may_name_the_table(forms_engine: Engine, predicate: str) -> None:
+    metadata = table_of(lambda _: where(text(predicate)))
+    made(forms_engine, metadata)
+    try:
+        assert found(forms_engine, metadata).as_diffs() == []
+    finally:
+        metadata.drop_all(forms_engine)
+
+
+# Types of the host's own
+
+
+class Embedding(TypeDecorator[Any]):
+    impl = VECTOR
+    cache_ok = True
+
+
+OWN_TYPES: dict[str, Callable[[int], Any]] = {
+    "a decorator": Embedding,
+    "a variant": lambda n: JSON().with_variant(VECTOR(n), "postgresql"),
+    "with a variant": lambda n: VECTOR(n).with_variant(JSON(), "sqlite"),
+}
+
+
+@pytest.mark.parametrize("own", OWN_TYPES.values(), ids=OWN_TYPES)
+def test_a_type_of_the_hosts_own_counts_as_what_it_stores(empty_engine: Engine, own: Callable[[int], Any]) -> None:
+    upgrade = found(empty_engine, columns(3, type_=own))
+    assert upgrade.as_diffs()[0][0] == "enable_extension"
+    with empty_engine.begin() as connection:
+        connection.execute(text("CREATE EXTENSION vector"))
+    columns(3, type_=own).create_all(empty_engine)
+    assert found(empty_engine, columns(3, type_=own)).as_diffs() == []
+    assert found(empty_engine, columns(4, type_=own)).as_diffs() == [
+        ("alter_vector_dimensions", "items", "v", 4, {"existing_dimensions": 3})
+    ]
+
+
+def test_an_array_of_vectors_takes_the_extension(empty_engine: Engine) -> None:
+    upgrade = found(empty_engine, columns(3, type_=lambda n: ARRAY(VECTOR(n))))
+    assert upgrade.as_diffs()[0][0] == "enable_extension"
+
+
+def test_a_plain_bit_is_alembics_business(forms_engine: Engine) -> None:
+    metadata = columns(8, type_=postgresql.BIT)
+    made(forms_engine, metadata)
+    try:
+        assert found(forms_engine, columns(16, type_=postgresql.BIT)).as_diffs()[0][0][0] == "modify_type"
+    finally:
+        metadata.drop_all(forms_engine)
+
+
+def test_what_is_written_as_the_server_prints_it_takes_no_temporary_table(empty_engine: Engine) -> None:
+    role = f"plain_{empty_engine.url.database}"
+    metadata = columns(3, plain())
+    with empty_engine.begin() as connection:
+        connection.execute(text("CREATE EXTENSION vector"))
+        connection.execute(text(f"CREATE ROLE {role}"))
+        connection.execute(text(f"REVOKE TEMPORARY ON DATABASE {empty_engine.url.database} FROM PUBLIC"))
+    metadata.create_all(empty_engine)
+    engine = create_engine(empty_engine.url, poolclass=NullPool, connect_args={"options": f"-c role={role}"})
+    try:
+        assert found(engine, metadata).as_diffs() == []
+        with pytest.raises(DatabaseError, match="TEMPORARY on the database"):
+            found(engine, columns(3, hnsw("v", "vector_l2_ops", where=text("id > 1")), plain()))
+    finally:
+        with empty_engine.begin() as connection:
+            connection.execute(text(f"DROP OWNED BY {role}"))
+            connection.execute(text(f"DROP ROLE {role}"))

@@ -91,6 +91,19 @@ def test_alembics_other_templates(
     assert value(empty_engine, INDEX) is None
 
 
+@pytest.mark.parametrize("home", ["public", "extensions"])
+def test_a_driver_that_is_none_of_ours(tmp_path: Path, empty_url: URL, empty_engine: Engine, home: str) -> None:
+    """The plugin is in every project where pgcorpus is installed, whatever its driver."""
+    run(empty_engine, f"CREATE SCHEMA IF NOT EXISTS {home}", f"CREATE EXTENSION vector SCHEMA {home}")
+    host = AlembicHost.create(tmp_path / "project", empty_url, template="async")
+    host.edit_ini("postgresql+psycopg:", "postgresql+asyncpg:")
+    for m, dimensions in ((8, 3), (10, 3), (10, 4)):
+        declare(host, m, dimensions)
+        step(host, "change")
+        assert f"m='{m}'" in str(value(empty_engine, INDEX))
+    host.alembic("downgrade", "base")
+
+
 def test_one_transaction_per_migration(host: AlembicHost, empty_engine: Engine) -> None:
     host.edit_env("target_metadata=target_metadata", "target_metadata=target_metadata, transaction_per_migration=True")
     for m in (8, 10):

@@ -20,6 +20,7 @@ from pgcorpus.locks import advisory_lock
 from pgcorpus.models import Document
 from pgcorpus.repositories import DocumentRepository
 from tests.migration import freeze
+from tests.support.hosts import execute_script
 from tests.support.vectors import unit
 from tests.support.waiting import wait_until
 
@@ -194,16 +195,10 @@ def test_an_unreachable_server_is_one_line() -> None:
 def test_the_printed_sql_does_what_the_upgrade_does(empty_engine: Engine) -> None:
     script = schema.sql()
     assert "%" not in script
-    connection = empty_engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-    for statement in statements_of(script):
-        connection.exec_driver_sql(statement)
-    connection.close()
+    execute_script(empty_engine, script)
     schema.check(empty_engine)
     down = schema.sql(f"{schema.head()}:base", downgrade=True)
-    connection = empty_engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-    for statement in statements_of(down):
-        connection.exec_driver_sql(statement)
-    connection.close()
+    execute_script(empty_engine, down)
     assert value(empty_engine, "SELECT to_regclass('pgcorpus.documents')") is None
 
 
@@ -227,16 +222,6 @@ def test_the_printed_sql_of_every_step_does_what_the_step_does(
         for url in (offline, online):
             run(create_engine(url, poolclass=NullPool), "DROP TABLE IF EXISTS pgcorpus.alembic_version")
     assert freeze.dump(server, offline) == freeze.dump(server, online)
-
-
-def statements_of(script: str) -> Iterator[str]:
-    """Split a script as psql does: at semicolons that are not inside a dollar-quoted body."""
-    statement = ""
-    for line in script.splitlines():
-        statement += line + "\n"
-        if line.rstrip().endswith(";") and statement.count("$$") % 2 == 0:
-            yield statement
-            statement = ""
 
 
 def test_a_downgrade_as_sql_needs_a_range() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,13 +14,18 @@ from sqlalchemy.exc import DBAPIError
 from pgcorpus.autogenerate.spec import VectorIndex
 from pgcorpus.errors import DatabaseError
 from pgcorpus.indexing import with_defaults
-from pgcorpus.names import qualified, regclass_name
+from pgcorpus.names import qualified, quote, regclass_name
 
 _INDEXES = """
     SELECT i.relname AS name, n.nspname AS schema, t.relname AS table, a.amname AS method,
            pg_get_indexdef(i.oid, 1, false) AS key, x.indkey[0] = 0 AS is_expression,
            o.opcname AS opclass, i.reloptions AS options,
-           pg_get_expr(x.indpred, x.indrelid) AS "where", x.indisvalid AS valid
+           pg_get_expr(x.indpred, x.indrelid) AS "where", x.indisvalid AS valid,
+           ARRAY(
+               SELECT attname FROM pg_depend d
+               JOIN pg_attribute ON attrelid = d.refobjid AND attnum = d.refobjsubid
+               WHERE d.classid = 'pg_class'::regclass AND d.objid = i.oid AND d.refobjid = x.indrelid
+           ) AS columns
     FROM pg_index x
     JOIN pg_class i ON i.oid = x.indexrelid
     JOIN pg_class t ON t.oid = x.indrelid
@@ -31,7 +37,9 @@ _INDEXES = """
 _OF_TABLE = text(_INDEXES + "x.indrelid = to_regclass(:name)")
 _BY_NAME = text(_INDEXES + "x.indexrelid = to_regclass(:name)")
 
-_SANDBOX = "pg_temp.pgcorpus_sandbox"
+_TEMPORARY = "pg_temp"
+
+_log = logging.getLogger("alembic.pgcorpus")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,7 @@ class IndexFacts:
         options: All of the method's parameters, its defaults included.
         where: The predicate of a partial index.
         valid: Whether queries may use it; a build that failed leaves one that they may not.
+        columns: The columns of the table that its key and its predicate use.
     """
 
     name: str
@@ -55,6 +64,7 @@ class IndexFacts:
     options: Mapping[str, int]
     where: str | None
     valid: bool
+    columns: frozenset[str]
 
     def index(self, schema: str | None) -> VectorIndex:
         """Return what an operation takes to build it again."""
@@ -82,38 +92,48 @@ def read_indexes(connection: Connection, table: str, schema: str | None) -> dict
 def canonical(connection: Connection, index: VectorIndex) -> IndexFacts | None:
     """Return what PostgreSQL makes of an index, by building it on an empty temporary copy of its table.
 
-    Only the server knows that ``embedding::halfvec(3)`` and ``CAST(embedding AS halfvec(3))`` are the same. Nothing
-    is left behind, in a transaction or outside one.
+    Only the server knows that ``embedding::halfvec(3)`` and ``CAST(embedding AS halfvec(3))`` are the same. The copy
+    has the table's name, which the index may use; nothing of it is left, in a transaction or outside one.
 
     Returns:
-        None where it cannot be built on the table as it is now.
+        None where it cannot be built on the table as it is now; the log has the server's reason.
 
     Raises:
         DatabaseError: There may be no temporary table.
     """
-    dialect = connection.dialect
-    schema, _, table = _SANDBOX.partition(".")
-    copy = replace(index, table=table, schema=schema)
-    with _undone(connection):
-        _make_sandbox(connection, index)
+    copy = replace(index, schema=_TEMPORARY)
+    with _undone(connection, copy):
+        _make_copy(connection, index)
         try:
-            run(connection, copy.create_sql(dialect, concurrently=False))
+            run(connection, copy.create_sql(connection.dialect, concurrently=False))
         except DBAPIError as exc:
             if exc.connection_invalidated:
                 raise
+            _log.info("index %s on %s cannot be built on the table as it is: %s", index.name, index.table, exc.orig)
             return None
-        return read_index(connection, index.name, schema)
+        return read_index(connection, index.name, _TEMPORARY)
 
 
-def _make_sandbox(connection: Connection, index: VectorIndex) -> None:
+def _make_copy(connection: Connection, index: VectorIndex) -> None:
     like = qualified(connection.dialect, index.schema, index.table)
     try:
-        run(connection, f"CREATE TEMPORARY TABLE {_SANDBOX.partition('.')[2]} (LIKE {like})")
+        run(connection, f"CREATE TEMPORARY TABLE {quote(index.table)} (LIKE {like})")
     except DBAPIError as exc:
         raise DatabaseError(
-            f"the indexes of {index.table} cannot be compared without a temporary table: {exc.orig}. "
-            "Compare as a role with TEMPORARY on the database, on a server that takes writes"
+            f"the indexes of {index.table} cannot be compared without an empty temporary copy of it: {exc.orig}. "
+            "That takes TEMPORARY on the database, SELECT on the table, and a server that takes writes"
         ) from exc
+
+
+def is_as_written(found: IndexFacts, wanted: VectorIndex) -> bool:
+    """Say whether an index is as the model writes it, to the letter; if not, the server has to say what it means."""
+    return (found.method, found.key, found.opclass, found.options, found.where) == (
+        wanted.method,
+        wanted.key,
+        wanted.opclass,
+        with_defaults(wanted.method, wanted.options),
+        wanted.where,
+    )
 
 
 def differences(found: IndexFacts, wanted: IndexFacts) -> list[str]:
@@ -138,13 +158,13 @@ def run(connection: Connection, sql: str) -> None:
 
 
 def is_autocommit(connection: Connection) -> bool:
-    """Say whether every statement is a transaction of its own: asked of the driver, for SQLAlchemy asks the server."""
-    driver: Any = connection.connection.driver_connection
+    """Say whether every statement is a transaction of its own; the isolation level does not say."""
+    driver: Any = connection.connection.dbapi_connection  # SQLAlchemy's adapter, where the driver is async
     return bool(driver.autocommit)
 
 
 @contextmanager
-def _undone(connection: Connection) -> Iterator[None]:
+def _undone(connection: Connection, copy: VectorIndex) -> Iterator[None]:
     """Take back what is done inside: by a savepoint, or outside a transaction by hand."""
     if not is_autocommit(connection):
         savepoint = connection.begin_nested()
@@ -156,7 +176,7 @@ def _undone(connection: Connection) -> Iterator[None]:
     try:
         yield
     finally:
-        run(connection, f"DROP TABLE IF EXISTS {_SANDBOX}")
+        run(connection, f"DROP TABLE IF EXISTS {qualified(connection.dialect, copy.schema, copy.table)}")
 
 
 def _facts(row: Row[tuple[object, ...]]) -> IndexFacts:
@@ -171,4 +191,5 @@ def _facts(row: Row[tuple[object, ...]]) -> IndexFacts:
         options=with_defaults(row.method, {name: int(value) for name, value in options.items()}),
         where=row.where,
         valid=row.valid,
+        columns=frozenset(row.columns),
     )

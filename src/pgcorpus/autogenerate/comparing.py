@@ -8,24 +8,37 @@ from typing import Any
 
 from alembic.operations.ops import AlterColumnOp, CreateIndexOp, DropIndexOp, MigrateOperation, ModifyTableOps
 from sqlalchemy import Index
+from sqlalchemy.dialects import postgresql
 
 from pgcorpus.autogenerate import storing
-from pgcorpus.autogenerate.catalog import IndexFacts, canonical, differences, read_indexes
+from pgcorpus.autogenerate.catalog import IndexFacts, canonical, differences, is_as_written, read_indexes
 from pgcorpus.autogenerate.extension import extension_in_sight
 from pgcorpus.autogenerate.operations import AlterVectorDimensionsOp, CreateVectorIndexOp, DropVectorIndexOp
 from pgcorpus.autogenerate.spec import VectorIndex
 from pgcorpus.autogenerate.tables import TableComparison
-from pgcorpus.autogenerate.wanted import final_name, vector_indexes, vector_type
+from pgcorpus.autogenerate.wanted import final_name, method_of, vector_indexes, vector_type
+from pgcorpus.indexing import METHODS
 
-_log = logging.getLogger("pgcorpus.autogenerate")
+_log = logging.getLogger("alembic.pgcorpus")
 
 
 def compare_table(table: TableComparison) -> None:
     """Compare one table, after Alembic has: its findings on vector indexes and dimensions give way to ours."""
+    if not _has_vectors(table):
+        return
     with extension_in_sight(table.connection):
         _take_over_types(table.modify)
         _Indexes(table).compare()
         table.modify.ops += storing.compare(table)
+
+
+def _has_vectors(table: TableComparison) -> bool:
+    sides = [side for side in (table.found, table.model) if side is not None]
+    return any(
+        any(vector_type(column.type) is not None for column in side.columns)
+        or any(method_of(index) in METHODS for index in side.indexes)
+        for side in sides
+    )
 
 
 class _Indexes:
@@ -36,19 +49,19 @@ class _Indexes:
         self.modify = table.modify
         self.wanted = {} if table.model is None else vector_indexes(table.model, table.dialect)
         self.found = {} if table.found is None else self._read()
-        # The order of the operations matters then, and they stay in the transaction.
-        self.in_place = _is_reshaped(table)
+        # Of an index on one of these, the order of the operations matters: it stays in the transaction.
+        self.moving = _moving_columns(table)
 
     def compare(self) -> None:
-        """Replace what Alembic says of these indexes."""
+        """Replace what Alembic says of these indexes; a new one comes before an old one goes."""
         names = {*self.wanted, *self.found, *(index.name for index, _ in self.wanted.values())}
         self.modify.ops[:] = [op for op in self.modify.ops if not _is_about(op, names)]
-        for name in sorted(self.found.keys() - self.wanted.keys()):
-            self._removed(name)
         for name in sorted(self.wanted.keys() - self.found.keys()):
             self._added(*self.wanted[name])
         for name in sorted(self.wanted.keys() & self.found.keys()):
             self._compared(self.found[name], *self.wanted[name])
+        for name in sorted(self.found.keys() - self.wanted.keys()):
+            self._removed(self.found[name])
 
     def _read(self) -> dict[str, IndexFacts]:
         """Return what is in the database, but for what the host's ``include_name`` leaves out."""
@@ -57,12 +70,22 @@ class _Indexes:
         keep = self.table.context.run_name_filters
         return {name: facts for name, facts in found.items() if keep(name, "index", where)}
 
-    def _removed(self, name: str) -> None:
-        if self.table.context.run_object_filters(self._reflected(name), name, "index", True, None):
-            _log.info("Detected removed vector index %r", name)
-            successor = self._ordinary(name)
-            self.modify.ops.append(self._drop(self.found[name].index(self.table.schema), in_place=bool(successor)))
-            self.modify.ops += successor
+    def _stands_still(self, *facts: IndexFacts | None) -> bool:
+        """Say whether indexes can be built and dropped apart from what else this revision does to the table."""
+        if self.table.found is None or self.table.model is None:
+            return False
+        return all(each is not None and not each.columns & self.moving for each in facts)
+
+    def _removed(self, facts: IndexFacts) -> None:
+        if not self.table.context.run_object_filters(self._reflected(facts.name), facts.name, "index", True, None):
+            return
+        _log.info("Detected removed vector index %r", facts.name)
+        successor = self._ordinary(facts.name)
+        if successor or not self._stands_still(facts):
+            self._drop_first(facts)
+        else:
+            self.modify.ops.append(self._drop(facts, concurrently=True))
+        self.modify.ops += successor
 
     def _ordinary(self, name: str) -> list[MigrateOperation]:
         """Return what makes the model's index of that name, if it has one that is no vector index: a btree, say."""
@@ -70,12 +93,17 @@ class _Indexes:
         return [CreateIndexOp.from_index(each) for each in indexes if final_name(each, self.table.dialect) == name]
 
     def _added(self, index: Index, wanted: VectorIndex) -> None:
-        if self.table.context.run_object_filters(index, wanted.name, "index", False, None):
-            was_ordinary = self._was_ordinary(wanted.name)
-            # One that cannot be built yet needs something else of this revision first.
-            now = not (self.in_place or was_ordinary) and canonical(self.table.connection, wanted) is not None
-            _log.info("Detected added vector index %r", wanted.name)
-            self.modify.ops.append(CreateVectorIndexOp(wanted, concurrently=now))
+        if not self.table.context.run_object_filters(index, wanted.name, "index", False, None):
+            return
+        _log.info("Detected added vector index %r", wanted.name)
+        apart = not self._was_ordinary(wanted.name) and self._is_buildable(wanted)
+        self.modify.ops.append(CreateVectorIndexOp(wanted, concurrently=apart))
+
+    def _is_buildable(self, wanted: VectorIndex) -> bool:
+        """Say whether an index can be built now: it may need something else of this revision first."""
+        if self.table.found is None or self.table.model is None:
+            return False
+        return self._stands_still(canonical(self.table.connection, wanted))
 
     def _was_ordinary(self, name: str) -> bool:
         """Drop what has the name in the database and is no vector index."""
@@ -86,23 +114,39 @@ class _Indexes:
         return old is not None
 
     def _compared(self, facts: IndexFacts, index: Index, wanted: VectorIndex) -> None:
+        if facts.valid and is_as_written(facts, wanted):
+            return
         made = canonical(self.table.connection, wanted)
+        if made is None and not self._needs_more():
+            _log.warning("%s on %s cannot be built, nor compared: see the log for why", wanted.name, wanted.table)
+            return
         changes = ["what it is built on"] if made is None else differences(facts, made)
-        if changes and self.table.context.run_object_filters(
-            index, facts.name, "index", False, self._reflected(facts.name)
-        ):
+        old = self._reflected(facts.name)
+        if changes and self.table.context.run_object_filters(index, facts.name, "index", False, old):
             _log.info("Detected changed vector index %r: %s", facts.name, ", ".join(changes))
-            self._changed(facts.index(self.table.schema), wanted, made is not None)
+            self._changed(facts, wanted, made)
 
-    def _changed(self, old: VectorIndex, wanted: VectorIndex, buildable: bool) -> None:
-        if buildable and not self.in_place:
+    def _needs_more(self) -> bool:
+        """Say whether the table changes in this revision in a way that its indexes may need."""
+        found, model = self.table.found, self.table.model
+        assert found is not None  # noqa: S101 -- an index was found
+        assert model is not None  # noqa: S101
+        return bool(self.moving) or bool({column.name for column in model.c} - {column.name for column in found.c})
+
+    def _changed(self, facts: IndexFacts, wanted: VectorIndex, made: IndexFacts | None) -> None:
+        if self._stands_still(facts, made):
+            old = facts.index(self.table.schema)
             self.modify.ops.append(CreateVectorIndexOp(wanted, replace=True, existing=old))
         else:
-            self.modify.ops.insert(0, self._drop(old, in_place=True))
+            self._drop_first(facts)
             self.modify.ops.append(CreateVectorIndexOp(wanted, concurrently=False))
 
-    def _drop(self, index: VectorIndex, *, in_place: bool) -> DropVectorIndexOp:
-        concurrently = not (self.in_place or in_place)
+    def _drop_first(self, facts: IndexFacts) -> None:
+        """Drop an index before its column changes, so that the way back builds it after."""
+        self.modify.ops.insert(0, self._drop(facts, concurrently=False))
+
+    def _drop(self, facts: IndexFacts, *, concurrently: bool) -> DropVectorIndexOp:
+        index = facts.index(self.table.schema)
         return DropVectorIndexOp(index.name, index.table, index.schema, concurrently=concurrently, index=index)
 
     def _reflected(self, name: str) -> Index:
@@ -110,16 +154,18 @@ class _Indexes:
         return next((each for each in self.table.found.indexes if each.name == name), Index(name))
 
 
-def _is_reshaped(table: TableComparison) -> bool:
-    """Whether in this revision the table comes or goes, a vector column changes its type, or a column goes."""
+def _moving_columns(table: TableComparison) -> set[str]:
+    """Return the columns that go in this revision, or change their type."""
     if table.found is None or table.model is None:
-        return True
-    if {column.name for column in table.found.c} - {column.name for column in table.model.c}:
-        return True
-    changed = [
-        op.modify_type for op in table.modify.ops if isinstance(op, AlterColumnOp) and op.modify_type is not None
-    ]
-    return any(vector_type(type_) is not None for type_ in changed)
+        return set()
+    gone = {column.name for column in table.found.c} - {column.name for column in table.model.c}
+    return gone | {name for op in table.modify.ops if (name := _retyped(op)) is not None}
+
+
+def _retyped(op: MigrateOperation) -> str | None:
+    if isinstance(op, AlterVectorDimensionsOp):
+        return op.column
+    return op.column_name if isinstance(op, AlterColumnOp) and op.modify_type is not None else None
 
 
 def _is_about(op: MigrateOperation, names: Iterable[str | None]) -> bool:
@@ -135,7 +181,8 @@ def _take_over_types(modify: ModifyTableOps) -> None:
 
 
 def _types_told(op: MigrateOperation) -> list[MigrateOperation]:
-    if not isinstance(op, AlterColumnOp):
+    # A plain BIT is PostgreSQL's own, flags perhaps, and Alembic's business.
+    if not isinstance(op, AlterColumnOp) or type(op.modify_type) is postgresql.BIT:
         return [op]
     old, new = vector_type(op.existing_type), vector_type(op.modify_type)
     if old is None or new is None or old[0] != new[0]:

@@ -39,7 +39,7 @@ def compare(table: TableComparison) -> list[MigrateOperation]:
         return []
     stored = {} if table.found is None else _stored(table)
     columns = [column for column in table.model.columns if vector_type(column.type) is not None]
-    operations = [op for column in columns for op in _wished(table, column, stored.get(column.name))]
+    operations = [op for column in columns for op in _wished(table, column, stored)]
     busy = operations or table.modify.ops or table.found is None
     return [*operations, *(_hints(table, columns, stored) if busy else ())]
 
@@ -49,12 +49,14 @@ def _stored(table: TableComparison) -> dict[str, Row[Any]]:
     return {row.column: row for row in rows}
 
 
-def _wished(table: TableComparison, column: Column[Any], row: Row[Any] | None) -> Iterator[MigrateOperation]:
+def _wished(table: TableComparison, column: Column[Any], stored: dict[str, Row[Any]]) -> Iterator[MigrateOperation]:
     wish = storage_of(column)
     if wish is None:
         return
-    mode, target = (_EXTERNAL, None) if row is None else (row.mode, row.target)
-    wanted = None if _is_partitioned(table, row) or wish.toast_tuple_target == target else wish.toast_tuple_target
+    row = stored.get(column.name)
+    of_table = next(iter(stored.values()), None)
+    mode, target = _EXTERNAL if row is None else row.mode, None if of_table is None else of_table.target
+    wanted = None if _is_partitioned(table, of_table) or wish.toast_tuple_target == target else wish.toast_tuple_target
     if mode == wish.mode and wanted is None:
         return
     operation = SetVectorStorageOp(
@@ -66,8 +68,8 @@ def _wished(table: TableComparison, column: Column[Any], row: Row[Any] | None) -
         existing_toast_tuple_target=None if wanted is None else target or DEFAULT,
         schema=table.schema,
     )
-    # What goes with a new column needs no way back.
-    yield OneWay([operation]) if row is None else operation
+    # What goes with a new table needs no way back.
+    yield OneWay([operation]) if table.found is None else operation
 
 
 def _is_partitioned(table: TableComparison, row: Row[Any] | None) -> bool:

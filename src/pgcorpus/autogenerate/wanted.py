@@ -5,30 +5,45 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pgvector.sqlalchemy import BIT, HALFVEC, SPARSEVEC, VECTOR
+from pgvector.sqlalchemy import HALFVEC, SPARSEVEC, VECTOR
 from sqlalchemy import Dialect, Index, Table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql.elements import ClauseElement, ColumnClause, TextClause
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from pgcorpus.autogenerate.spec import VectorIndex
 from pgcorpus.indexing import METHODS
 from pgcorpus.names import quote
 
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+
 # An operator class written into the expression itself, which Alembic's own comparison gives up on.
-_INLINE_OPCLASS = re.compile(r'^(.*\S)\s+((?:[\w"]+\.)?\w+_ops)$', re.DOTALL)
+_INLINE_OPCLASS = re.compile(r'^(.*\S)\s+((?:[\w"]+\.)?\w+_ops)$', re.DOTALL | re.IGNORECASE)
 
 # pgvector's SQL scripts: the operator classes that are a method's default for a type.
 _DEFAULT_OPCLASSES = {("ivfflat", "vector"): "vector_l2_ops", ("ivfflat", "bit"): "bit_hamming_ops"}
 
 
 def vector_type(type_: Any) -> tuple[str, int | None] | None:
-    """Return the name and the dimensions of one of pgvector's types, or None for any other type."""
+    """Return the name and the dimensions of one of pgvector's types, or None for any other type.
+
+    A host's own type around it counts as what it stores, and a variant as what it is on PostgreSQL.
+    """
+    if not isinstance(type_, TypeEngine):
+        return None
+    stored: Any = type_.dialect_impl(_DIALECT)
+    if isinstance(stored, TypeDecorator):
+        stored = stored.impl_instance
     for class_, name in ((VECTOR, "vector"), (HALFVEC, "halfvec"), (SPARSEVEC, "sparsevec")):
-        if isinstance(type_, class_):
-            return name, type_.dim
-    if isinstance(type_, BIT):
-        type_ = type_.impl
-    return ("bit", type_.length) if isinstance(type_, postgresql.BIT) and not type_.varying else None
+        if isinstance(stored, class_):
+            return name, stored.dim
+    return ("bit", stored.length) if isinstance(stored, postgresql.BIT) and not stored.varying else None
+
+
+def names_vectors(type_: Any) -> bool:
+    """Say whether a type takes the extension: one of pgvector's own, or an array of it."""
+    found = vector_type(getattr(type_, "item_type", type_))
+    return found is not None and found[0] != "bit"  # PostgreSQL's own
 
 
 def vector_indexes(table: Table, dialect: Dialect) -> dict[str, tuple[Index, VectorIndex]]:
@@ -61,7 +76,7 @@ def _index(index: Index, name: str, dialect: Dialect) -> VectorIndex:
         name=name,
         table=str(table.name),
         key=key,
-        opclass=opclass or _default_opclass(index),
+        opclass=opclass or _default_opclass(index, key),
         method=method_of(index),
         options={option: int(value) for option, value in (options["with"] or {}).items()},
         where=None if where is None else sql_of(where, dialect),
@@ -94,9 +109,9 @@ def sql_of(expression: ClauseElement | str, dialect: Dialect) -> str:
     return text.replace("%%", "%") if compiler.preparer._double_percents else text
 
 
-def _default_opclass(index: Index) -> str | None:
+def _default_opclass(index: Index, key: str) -> str | None:
     columns = list(index.columns)
-    type_ = vector_type(columns[0].type) if len(columns) == 1 else None
+    type_ = vector_type(columns[0].type) if _is_name(key) and len(columns) == 1 else None
     return None if type_ is None else _DEFAULT_OPCLASSES.get((method_of(index), type_[0]))
 
 
