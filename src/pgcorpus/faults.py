@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import psycopg
-import psycopg2
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
@@ -46,7 +44,7 @@ def as_sqlalchemy(connection: Connection, statement: str) -> Iterator[None]:
     Raises:
         DBAPIError: The driver failed; of the kind that SQLAlchemy raises for that error.
     """
-    base: type[Exception] = psycopg2.Error if connection.dialect.driver == "psycopg2" else psycopg.Error
+    base = _driver_error(connection)
     try:
         yield
     except base as exc:
@@ -57,6 +55,17 @@ def as_sqlalchemy(connection: Connection, statement: str) -> Iterator[None]:
             statement, None, exc, base, connection_invalidated=lost, dialect=connection.dialect
         )
         raise wrapped from exc
+
+
+def _driver_error(connection: Connection) -> type[Exception]:
+    """Return what all errors of a connection's driver are; imported here, for Alembic loads this module everywhere."""
+    if connection.dialect.driver == "psycopg2":
+        import psycopg2
+
+        return psycopg2.Error
+    import psycopg
+
+    return psycopg.Error
 
 
 def _one_line(exc: DBAPIError) -> str:

@@ -166,7 +166,7 @@ def items(empty_engine: Engine) -> Engine:
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    caplog.set_level(logging.INFO, "pgcorpus.autogenerate")
+    caplog.set_level(logging.INFO, "alembic.pgcorpus")
     return caplog
 
 
@@ -1149,6 +1149,12 @@ def offline(index: VectorIndex, engine: Engine, settings: BuildSettings = CHOSEN
     return building.offline_create(index, engine.dialect, settings)
 
 
+def one_by_one(engine: Engine, statements: list[str]) -> None:
+    with autocommit(engine) as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+
+
 @pytest.fixture
 def psql(server: EmbeddedServer, items: Engine) -> Callable[..., str]:
     """Runs statements with psql, and returns what the last one printed."""
@@ -1177,9 +1183,8 @@ def test_psql_does_what_is_printed_and_has_its_settings_back(items: Engine, psql
     usual = psql(before, SETTINGS_SQL)
     run(items, create_sql(CHANGED, items))
     invalidate(items, NAME)
-    for _ in range(2):
-        assert psql([*before, *offline(INDEX, items, BuildSettings("20MB", 1))], SETTINGS_SQL) == usual
-        assert indexes(items) == {NAME: (True, 4)}
+    assert psql([*before, *offline(INDEX, items, BuildSettings("20MB", 1))], SETTINGS_SQL) == usual
+    assert indexes(items) == {NAME: (True, 4)}
     for _ in range(2):
         statements = building.offline_replace(CHANGED, items.dialect, BuildSettings("20MB", 1))
         assert psql([*before, *statements], SETTINGS_SQL) == usual
@@ -1194,7 +1199,40 @@ def test_printed_memory_and_workers_are_those_that_the_caller_named(items: Engin
     assert "'20MB'" not in "\n".join(offline(INDEX, items))
 
 
-@pytest.mark.parametrize("left", ["the new one half-built", "the old one after the swap", "the new one only"])
+def test_a_printed_build_takes_no_index_that_may_be_another(items: Engine) -> None:
+    run(items, create_sql(CHANGED, items))
+    with pytest.raises(DBAPIError, match="already exists"):
+        one_by_one(items, offline(INDEX, items))
+    assert indexes(items) == {NAME: (True, 6)}
+
+
+def test_printed_statements_may_hold_any_name(items: Engine, psql: Callable[..., str]) -> None:
+    name = "ix '$$' $d$ \\"
+    for statements in (
+        offline(INDEX.named(name), items),
+        building.offline_replace(CHANGED.named(name), items.dialect),
+    ):
+        psql(statements, "SELECT 1")
+    assert indexes(items) == {name: (True, 6)}
+
+
+@pytest.mark.parametrize("taken", [NEW, OLD])
+def test_a_printed_change_drops_nothing_of_another_table(items: Engine, taken: str) -> None:
+    run(items, "CREATE TABLE other (id int)", f"CREATE INDEX {taken} ON other (id)")
+    with pytest.raises(DBAPIError, match=f"{taken} is no index of items to drop: it is btree index of other"):
+        one_by_one(items, building.offline_replace(CHANGED, items.dialect))
+    assert oid(items, taken)
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        "the new one half-built",
+        "the new one of a run that wanted another",
+        "the old one after the swap",
+        "the new one only",
+    ],
+)
 def test_a_printed_change_that_failed_can_be_run_again(items: Engine, psql: Callable[..., str], left: str) -> None:
     there, invalid = LEFT[left]
     run(items, *(create_sql(index, items) for index in there))

@@ -30,4 +30,4 @@ def setup(plugin: Plugin | None = None) -> None:
 
 
 # After `setup`: importing Alembic, which this does, may call it.
-from pgcorpus.autogenerate import running as running  # noqa: E402 -- the operations, and what they do
+from pgcorpus.autogenerate import operations as operations  # noqa: E402 -- what `op` has

@@ -11,12 +11,14 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, Dialect, Row, text
 
+from pgcorpus.autogenerate.blocks import do_block
 from pgcorpus.autogenerate.extension import see_sql
 from pgcorpus.autogenerate.resources import CHOSEN, BuildSettings, provided
 from pgcorpus.autogenerate.session import log, turn, undisturbed, using
 from pgcorpus.autogenerate.site import RELATION, Found, Site, aside
 from pgcorpus.autogenerate.spec import VectorIndex
 from pgcorpus.errors import DatabaseError
+from pgcorpus.indexing import METHODS
 from pgcorpus.names import literal, qualified, quote, regclass_name
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "offline_drop",
     "offline_replace",
     "old_name",
+    "refuse_other",
     "replace_index",
     "with_build_settings",
 ]
@@ -36,6 +39,11 @@ _TABLE = """
     SELECT t.oid::bigint AS oid, t.relname AS table, n.nspname AS schema, t.relkind = 'p' AS partitioned
     FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace
 """
+_HAS_COLUMN = text("""
+    SELECT EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = :table AND attname = :column AND attnum > 0 AND NOT attisdropped
+    )
+""")
 _TABLE_BY_NAME = text(_TABLE + "WHERE t.oid = to_regclass(:name)")
 _TABLE_OF_INDEX = text(_TABLE + "JOIN pg_index x ON x.indrelid = t.oid WHERE x.indexrelid = to_regclass(:name)")
 
@@ -89,6 +97,7 @@ def _exchange(site: Site, index: VectorIndex, found: Found | None) -> None:
     old, new = old_name(index.name), new_name(index.name)
     if found is not None and found.valid and site.relation(old) is not None:
         site.drop(old)
+    # One that the caller names comes before this.
     place = {} if found is None or found.tablespace is None else {"default_tablespace": found.tablespace}
     with using(site.connection, place):
         site.ensure(index.named(new), stale=True)
@@ -152,6 +161,9 @@ def _placed(connection: Connection, index: VectorIndex) -> tuple[Row[tuple[int, 
     row = connection.execute(_TABLE_BY_NAME, {"name": name}).one_or_none()
     if row is None:
         raise DatabaseError(f"there is no table {name} to build {index.name} on")
+    column = index.column
+    if column is not None and not connection.scalar(_HAS_COLUMN, {"table": row.oid, "column": column}):
+        raise DatabaseError(f"the table {name} has no column {column} to build {index.name} on")
     return row, replace(index, schema=row.schema)
 
 
@@ -175,28 +187,72 @@ _TIMEOUTS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_t
 _KEPT = (*_TIMEOUTS, "search_path", "maintenance_work_mem", "max_parallel_maintenance_workers")
 
 _DROP_INVALID = """
-DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass({name}) AND NOT indisvalid) THEN
         DROP INDEX {index};
     END IF;
-END $$
+END
 """
+
+# SQLSTATE PGC02 marks an index that is not ours to drop.
+_REFUSE_OTHER = """
+DECLARE
+    other text := (
+        SELECT CASE WHEN x.indexrelid IS NULL THEN pg_describe_object('pg_class'::regclass, c.oid, 0)
+                    ELSE concat_ws(' ', a.amname, 'index of', x.indrelid::regclass) END
+        FROM pg_class c LEFT JOIN pg_index x ON x.indexrelid = c.oid LEFT JOIN pg_am a ON a.oid = c.relam
+        WHERE c.oid = to_regclass({name})
+          AND (x.indrelid IS DISTINCT FROM to_regclass({table}) OR {other_method})
+    );
+BEGIN
+    IF other IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'PGC02', MESSAGE = {message} || other;
+    END IF;
+END
+"""
+
+
+def refuse_other(name: str, table: str, schema: str | None, *, vectors: bool = False) -> str:
+    """Return the statement that fails where a name is that of something else than an index of a table.
+
+    Args:
+        name: The name, which may be nobody's.
+        table: The table whose index it should be.
+        schema: The schema of both.
+        vectors: Whether it has to be a vector index.
+    """
+    methods = ", ".join(literal(method) for method in METHODS)
+    kind = "vector index" if vectors else "index"
+    return do_block(
+        _REFUSE_OTHER.format(
+            name=literal(regclass_name(schema, name)),
+            table=literal(regclass_name(schema, table)),
+            other_method=f"a.amname NOT IN ({methods})" if vectors else "false",
+            message=literal(f"{name} is no {kind} of {table} to drop: it is "),
+        )
+    )
 
 
 def offline_create(index: VectorIndex, dialect: Dialect, settings: BuildSettings = CHOSEN) -> list[str]:
     """Return the statements that do what :func:`create_index` does, for a table that is not partitioned.
+
+    A script cannot tell whether a valid index of that name is the wanted one: it fails on it, and so does the same
+    script when it is run again after it was done.
 
     Args:
         index: The index.
         dialect: For the names.
         settings: Memory and workers; what is not given stays the server's.
     """
-    return [*_begin(settings), *_build_sql(index, dialect), *_end()]
+    name = literal(regclass_name(index.schema, index.name))
+    drop_invalid = do_block(_DROP_INVALID.format(name=name, index=qualified(dialect, index.schema, index.name)))
+    return [*_begin(settings), drop_invalid, index.create_sql(dialect, concurrently=True), *_end()]
 
 
 def offline_replace(index: VectorIndex, dialect: Dialect, settings: BuildSettings = CHOSEN) -> list[str]:
     """Return the statements that do what :func:`replace_index` does; run again after a failure, they begin anew.
+
+    What an earlier run has left under :func:`new_name` may be of another definition, and is built again.
 
     Args:
         index: The index as it is to be.
@@ -205,16 +261,17 @@ def offline_replace(index: VectorIndex, dialect: Dialect, settings: BuildSetting
     """
     old, new = old_name(index.name), new_name(index.name)
     names = {name: qualified(dialect, index.schema, name) for name in (index.name, old, new)}
-    drop_old = f"DROP INDEX CONCURRENTLY IF EXISTS {names[old]}"
+    drop = {name: f"DROP INDEX CONCURRENTLY IF EXISTS {names[name]}" for name in (old, new)}
     return [
         *_begin(settings),
-        drop_old,
-        *_build_sql(index.named(new), dialect),
+        *(refuse_other(name, index.table, index.schema) for name in names),
+        *drop.values(),
+        index.named(new).create_sql(dialect, concurrently=True),
         "BEGIN",
         f"ALTER INDEX IF EXISTS {names[index.name]} RENAME TO {quote(old)}",
         f"ALTER INDEX {names[new]} RENAME TO {quote(index.name)}",
         "COMMIT",
-        drop_old,
+        drop[old],
         *_end(),
     ]
 
@@ -222,14 +279,6 @@ def offline_replace(index: VectorIndex, dialect: Dialect, settings: BuildSetting
 def offline_drop(name: str, schema: str | None, dialect: Dialect) -> list[str]:
     """Return the statements that do what :func:`drop_index` does."""
     return [*_begin(CHOSEN), f"DROP INDEX CONCURRENTLY IF EXISTS {qualified(dialect, schema, name)}", *_end()]
-
-
-def _build_sql(index: VectorIndex, dialect: Dialect) -> list[str]:
-    name = literal(regclass_name(index.schema, index.name))
-    return [
-        _DROP_INVALID.format(name=name, index=qualified(dialect, index.schema, index.name)),
-        index.create_sql(dialect, concurrently=True, if_not_exists=True),
-    ]
 
 
 def _begin(settings: BuildSettings) -> list[str]:

@@ -101,7 +101,7 @@ def canonical(connection: Connection, index: VectorIndex) -> IndexFacts | None:
     Raises:
         DatabaseError: There may be no temporary table.
     """
-    copy = replace(index, schema=_TEMPORARY)
+    copy = replace(index, schema=_TEMPORARY, tablespace=None)
     with _undone(connection, copy):
         _make_copy(connection, index)
         try:

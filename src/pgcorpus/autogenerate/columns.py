@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from sqlalchemy import Dialect
 
+from pgcorpus.autogenerate.blocks import do_block
 from pgcorpus.autogenerate.operations import TRUNCATE, AlterVectorDimensionsOp, SetVectorStorageOp
 from pgcorpus.names import literal, qualified, quote
 
 # SQLSTATE PGC02 marks a change that would lose vectors.
 _REFUSE = """
-DO $pgcorpus$
 BEGIN
     IF EXISTS (SELECT FROM {table} WHERE {column} IS NOT NULL) THEN
         RAISE EXCEPTION USING ERRCODE = 'PGC02', MESSAGE = {message}, HINT = {hint};
     END IF;
 END
-$pgcorpus$
+"""
+
+# The cosine distance to a zero vector is NaN, and pgvector leaves it out of an index (README, "Indexing").
+_REFUSE_ZEROS = """
+DECLARE
+    lost bigint := (
+        SELECT count(*) FROM {table}
+        WHERE vector_norm({column}::vector) <> 0 AND vector_norm(subvector({column}, 1, {dimensions})::vector) = 0
+    );
+BEGIN
+    IF lost > 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'PGC02', MESSAGE = lost || {message}, HINT = {hint};
+    END IF;
+END
 """
 
 
@@ -23,19 +36,36 @@ def alter_dimensions_sql(dialect: Dialect, op: AlterVectorDimensionsOp) -> list[
     """Return the statements that change a dimension, and refuse where vectors would be lost."""
     table = qualified(dialect, op.schema, op.table)
     column = quote(op.column)
+    if op.dimensions is not None and op.dimensions == op.existing_dimensions:
+        return []
     type_ = op.type_ if op.dimensions is None else f"{op.type_}({op.dimensions})"
     change = f"ALTER TABLE {table} ALTER COLUMN {column} TYPE {type_}"
     if op.how is not None:
-        return [f"{change} USING {_converted(op, column)}"]
+        zeros = [_refuse_zeros(op, table, column)] if op.how == TRUNCATE else []
+        return [*zeros, f"{change} USING {_converted(op, column)}"]
     if op.dimensions is None or op.existing_dimensions is None:
         return [change]  # the server refuses vectors of another length by itself
     return [_refusal(op, table, column), change]
 
 
 def _refusal(op: AlterVectorDimensionsOp, table: str, column: str) -> str:
-    message = f"{op.table}.{op.column} has vectors of {op.existing_dimensions} dimensions, which {op.dimensions} lose"
-    hint = f"Say how={TRUNCATE!r} or how='pad', or embed again into a new column, or empty this one first."
-    return _REFUSE.format(table=table, column=column, message=literal(message), hint=literal(hint))
+    message = (
+        f"{op.table}.{op.column} has vectors of {op.existing_dimensions} dimensions, "
+        f"which do not fit into {op.dimensions}"
+    )
+    hint = "embed again into a new column, or empty this one first."
+    hint = f"E{hint[1:]}" if op.possible is None else f"Say how={op.possible!r}, or {hint}"
+    return do_block(_REFUSE.format(table=table, column=column, message=literal(message), hint=literal(hint)))
+
+
+def _refuse_zeros(op: AlterVectorDimensionsOp, table: str, column: str) -> str:
+    message = f" vectors of {op.table}.{op.column} have only zeros in their first {op.dimensions} dimensions"
+    hint = "No search by cosine would find them: set them to NULL or delete them first, or embed again."
+    return do_block(
+        _REFUSE_ZEROS.format(
+            table=table, column=column, dimensions=op.dimensions, message=literal(message), hint=literal(hint)
+        )
+    )
 
 
 def _converted(op: AlterVectorDimensionsOp, column: str) -> str:

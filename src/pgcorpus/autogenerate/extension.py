@@ -8,12 +8,12 @@ from contextlib import contextmanager, suppress
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from pgcorpus.autogenerate.blocks import do_block
 from pgcorpus.autogenerate.catalog import is_autocommit, run
 from pgcorpus.names import literal
 
 # SQLSTATE PGC01 marks an error about the extension.
 _CREATE = """
-DO $pgcorpus$
 DECLARE
     extension text := {name};
     home text := coalesce({schema}, current_schema(), 'public');
@@ -37,19 +37,16 @@ EXCEPTION
             MESSAGE = 'the server has no extension ' || extension || ' to create',
             HINT = 'Install it on the server (pgvector on Debian: postgresql-NN-pgvector; managed: enable "vector").';
 END
-$pgcorpus$
 """
 
 # Without CASCADE: what was built on the extension keeps it.
 _DROP = """
-DO $pgcorpus$
 BEGIN
     EXECUTE 'DROP EXTENSION IF EXISTS ' || quote_ident({name});
 EXCEPTION
     WHEN dependent_objects_still_exist OR insufficient_privilege THEN
         RAISE NOTICE USING MESSAGE = 'the extension ' || {name} || ' is in use, or not ours to drop, and stays';
 END
-$pgcorpus$
 """
 
 _SEE = """
@@ -70,12 +67,12 @@ _SET_PATH = text("SELECT set_config('search_path', :path, :local)")
 
 def create_sql(name: str, schema: str | None) -> str:
     """Return the statement that creates an extension where there is none."""
-    return _CREATE.format(name=literal(name), schema="NULL::text" if schema is None else literal(schema))
+    return do_block(_CREATE.format(name=literal(name), schema="NULL::text" if schema is None else literal(schema)))
 
 
 def drop_sql(name: str) -> str:
     """Return the statement that drops an extension which nothing uses."""
-    return _DROP.format(name=literal(name))
+    return do_block(_DROP.format(name=literal(name)))
 
 
 def see_sql(name: str, *, local: bool = True) -> str:

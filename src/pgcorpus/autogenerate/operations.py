@@ -6,11 +6,14 @@ from typing import Any
 
 from alembic.operations import MigrateOperation, Operations
 
-from pgcorpus.autogenerate.spec import VectorIndex, from_arguments, to_arguments
+from pgcorpus.autogenerate.spec import VectorIndex, from_arguments, is_whole, to_arguments
 from pgcorpus.errors import DefinitionError
+from pgcorpus.indexing import TYPES
 
 # What can be done with the vectors of a column whose dimension changes.
 TRUNCATE, PAD = "truncate", "pad"
+# Whose vectors can be cut or padded: pgvector has subvector and || for these.
+RESIZABLE = ("vector", "halfvec")
 DEFAULT = "default"
 STORAGES = ("plain", "main", "external", "extended")
 
@@ -26,6 +29,14 @@ class PluginOperation(MigrateOperation):
         """Return what ``alembic check`` prints."""
         name, positional, keywords = self.call()
         return name, *positional, keywords
+
+
+@Operations.implementation_for(PluginOperation)
+def _run(operations: Operations, op: PluginOperation) -> Any:
+    """Load what does the operations, which then stands in the place of this, and begin again."""
+    from pgcorpus.autogenerate import running  # noqa: F401 -- has an implementation for each of them
+
+    return operations.invoke(op)
 
 
 @Operations.register_operation("enable_extension")
@@ -96,6 +107,8 @@ class SeeExtensionOp(PluginOperation):
     def see_extension(cls, operations: Operations, name: str = "vector") -> None:
         """Append the schema of an extension to the transaction's search_path, so that its types need no schema.
 
+        Where every statement is a transaction of its own (AUTOCOMMIT), to the session's.
+
         Args:
             name: The extension; one that the database does not have is passed over.
         """
@@ -124,6 +137,7 @@ class CreateVectorIndexOp(PluginOperation):
         maintenance_work_mem: str | None = None,
         parallel_workers: int | None = None,
     ) -> None:
+        check_build(index.name, maintenance_work_mem, parallel_workers)
         self.index = index
         self.replace = replace
         self.existing = existing
@@ -150,6 +164,7 @@ class CreateVectorIndexOp(PluginOperation):
         lists: int | None = None,
         where: str | None = None,
         schema: str | None = None,
+        tablespace: str | None = None,
         replace: bool = False,
         concurrently: bool = True,
         maintenance_work_mem: str | None = None,
@@ -175,6 +190,8 @@ class CreateVectorIndexOp(PluginOperation):
             lists: Clusters of IVFFlat, 1 to 32,768 (pgvector README, "IVFFlat"; default 100).
             where: SQL predicate of a partial index.
             schema: The table's schema.
+            tablespace: Where to build it; by default where the one is that it replaces, else the database's own. An
+                index that already is as wanted stays where it is.
             replace: Change the index of that name while it serves: the new one is built beside it, the names are
                 swapped, the old one is dropped. Killed at any moment, the next call finishes the job.
             concurrently: Whether to build outside the transaction, without blocking writers.
@@ -183,8 +200,8 @@ class CreateVectorIndexOp(PluginOperation):
             parallel_workers: Workers for the build; by default chosen from the server's limits.
 
         Raises:
-            DefinitionError: pgvector could not build it.
-            DatabaseError: Another index or relation of that name exists.
+            DefinitionError: pgvector could not build it, or an argument is of the wrong type.
+            DatabaseError: Another index or relation of that name exists, or there is no such table or column.
         """
         index = from_arguments(
             index_name,
@@ -199,6 +216,7 @@ class CreateVectorIndexOp(PluginOperation):
             options={"m": m, "ef_construction": ef_construction, "lists": lists},
             where=where,
             schema=schema,
+            tablespace=tablespace,
         )
         operations.invoke(
             cls(
@@ -229,6 +247,20 @@ class CreateVectorIndexOp(PluginOperation):
             if getattr(self, name) is not None:
                 keywords[name] = getattr(self, name)
         return "create_vector_index", positional, keywords
+
+
+def check_build(name: str, maintenance_work_mem: object, parallel_workers: object) -> None:
+    """Pass if a build can be given so much.
+
+    Raises:
+        DefinitionError: The memory is not a string or the workers are not a number.
+    """
+    if maintenance_work_mem is not None and not isinstance(maintenance_work_mem, str):
+        raise DefinitionError(
+            f"{name}: maintenance_work_mem is a string with its unit, such as '2GB', not {maintenance_work_mem!r}"
+        )
+    if parallel_workers is not None and not (is_whole(parallel_workers) and parallel_workers >= 0):
+        raise DefinitionError(f"{name}: parallel_workers is a whole number, 0 for none, not {parallel_workers!r}")
 
 
 @Operations.register_operation("drop_vector_index")
@@ -267,6 +299,9 @@ class DropVectorIndexOp(PluginOperation):
             table_name: Its table.
             schema: The table's schema.
             concurrently: Whether to drop it outside the transaction.
+
+        Raises:
+            DatabaseError: What is called so is no vector index of that table.
         """
         operations.invoke(cls(index_name, table_name, schema, concurrently=concurrently))
 
@@ -310,6 +345,15 @@ class AlterVectorDimensionsOp(PluginOperation):
         self.how = how
         self.schema = schema
 
+    @property
+    def possible(self) -> str | None:
+        """Return the ``how`` that leads from the old dimensions to the new ones, or None where there is none."""
+        if self.type_ not in RESIZABLE or self.dimensions is None or self.existing_dimensions is None:
+            return None
+        if self.dimensions == self.existing_dimensions:
+            return None
+        return TRUNCATE if self.dimensions < self.existing_dimensions else PAD
+
     @classmethod
     def alter_vector_dimensions(
         cls,
@@ -332,12 +376,13 @@ class AlterVectorDimensionsOp(PluginOperation):
             existing_dimensions: The old number; None for any.
             type_: ``vector``, ``halfvec``, ``bit`` or ``sparsevec``.
             how: What becomes of vectors that are there: None refuses, ``truncate`` keeps the first dimensions and
-                renormalises, ``pad`` appends zeros.
+                renormalises, ``pad`` appends zeros; the two are for vector and halfvec.
             schema: The table's schema.
 
         Raises:
-            DefinitionError: ``how`` is unknown or does not fit the numbers.
-            DatabaseError: There are vectors and ``how`` is None; the table is as it was.
+            DefinitionError: ``how`` is unknown or does not fit the numbers, or one of them is no number.
+            DatabaseError: There are vectors and ``how`` is None, or vectors of which ``truncate`` would leave only
+                zeros; the table is as it was.
         """
         operations.invoke(
             cls(
@@ -375,15 +420,20 @@ def check_dimension_change(dimensions: int | None, existing: int | None, type_: 
     """Pass if vectors can be changed so.
 
     Raises:
-        DefinitionError: ``how`` is unknown or does not fit the numbers.
+        DefinitionError: ``how`` is unknown or does not fit the numbers, or one of them is no number.
     """
+    for number in (dimensions, existing):
+        if number is not None and not (is_whole(number) and number > 0):
+            raise DefinitionError(f"dimensions are a whole number above 0, or None for any, not {number!r}")
+    if type_ not in TYPES:
+        raise DefinitionError(f"type_ is one of {', '.join(TYPES)}, not {type_!r}")
     if how is None:
         return
     if how not in (TRUNCATE, PAD):
         raise DefinitionError(f"how is {TRUNCATE!r}, {PAD!r} or None, not {how!r}")
-    if type_ not in ("vector", "halfvec"):
+    if type_ not in RESIZABLE:
         raise DefinitionError(f"only vector and halfvec columns can be changed by {how!r}, not {type_}")
-    if dimensions is None or existing is None or (dimensions < existing) != (how == TRUNCATE):
+    if dimensions is None or existing is None or dimensions == existing or (dimensions < existing) != (how == TRUNCATE):
         raise DefinitionError(f"{how!r} does not lead from {existing} to {dimensions} dimensions")
 
 

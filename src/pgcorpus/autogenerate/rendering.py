@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from alembic.autogenerate.api import AutogenContext
-from alembic.autogenerate.render import render_op, renderers
+from alembic.autogenerate.render import _repr_type, render_op, renderers
+from pgvector.sqlalchemy import BIT, HALFVEC, SPARSEVEC, VECTOR
 
 from pgcorpus.autogenerate.arranging import Note, OneWay
-from pgcorpus.autogenerate.operations import AlterVectorDimensionsOp, PluginOperation
-from pgcorpus.autogenerate.wanted import vector_type
+from pgcorpus.autogenerate.operations import PAD, TRUNCATE, AlterVectorDimensionsOp, PluginOperation
 
 _WIDTH = 100  # columns, indented by four in the file
 
@@ -32,7 +32,12 @@ def _render_one_way(context: AutogenContext, op: OneWay) -> list[str]:
 
 @renderers.dispatch_for(Note)
 def _render_note(_context: AutogenContext, op: Note) -> list[str]:
-    return [f"# {line}" for line in op.lines]
+    return _comment(op.lines)
+
+
+def _comment(lines: Iterable[str]) -> list[str]:
+    """Return lines as comments; a name may hold a newline, and what follows it would be code."""
+    return ["# " + "".join(each if each.isprintable() else repr(each)[1:-1] for each in line) for line in lines]
 
 
 def _call(context: AutogenContext, name: str, positional: list[Any], keywords: dict[str, Any]) -> str:
@@ -49,21 +54,19 @@ def _choices(op: AlterVectorDimensionsOp) -> list[str]:
     if op.dimensions is None or op.existing_dimensions is None or op.how is not None:
         return []
     name = f"{op.table}.{op.column}"
+    ways = {
+        TRUNCATE: f"- how='truncate' keeps the first {op.dimensions} and renormalises, for models trained so"
+        " (Matryoshka; OpenAI text-embedding-3);",
+        PAD: "- how='pad' appends zeros: cosine, L2 and inner product stay, the model stays;",
+    }
+    change = f"{op.existing_dimensions} to {op.dimensions} dimensions"
     lines = [
-        f"# {name}: {op.existing_dimensions} to {op.dimensions} dimensions. With vectors in it this stops; then choose:"
+        f"{name}: {change}. With vectors in it this stops; then choose:",
+        *([] if op.possible is None else [ways[op.possible]]),
+        "- another model: add a new column instead, embed again into it, drop this one in a later revision;",
+        f"- nothing worth keeping: op.execute to set {op.column} to NULL first.",
     ]
-    if op.dimensions < op.existing_dimensions:
-        lines.append(
-            f"# - how='truncate' keeps the first {op.dimensions} and renormalises, for models trained so"
-            " (Matryoshka; OpenAI text-embedding-3);"
-        )
-    else:
-        lines.append("# - how='pad' appends zeros: cosine, L2 and inner product stay, the model stays;")
-    return [
-        *lines,
-        "# - another model: add a new column instead, embed again into it, drop this one in a later revision;",
-        f"# - nothing worth keeping: op.execute to set {op.column} to NULL first.",
-    ]
+    return _comment(lines)
 
 
 def render_types(before: Callable[[str, Any, AutogenContext], Any] | None) -> Callable[[str, Any, AutogenContext], Any]:
@@ -82,9 +85,17 @@ def render_types(before: Callable[[str, Any, AutogenContext], Any] | None) -> Ca
 
 
 def _type(item: Any, context: AutogenContext) -> Any:
-    found = vector_type(item)
-    if found is None:
+    name = next((each.__name__ for each in (VECTOR, HALFVEC, SPARSEVEC, BIT) if isinstance(item, each)), None)
+    if name is None:
         return False
-    name, dimensions = found
-    context.imports.add(f"from pgvector.sqlalchemy import {name.upper()}")
-    return f"{name.upper()}({'' if dimensions is None else dimensions})"
+    context.imports.add(f"from pgvector.sqlalchemy import {name}")
+    dimensions = getattr(item.impl, "length", None) if isinstance(item, BIT) else item.dim
+    return f"{name}({'' if dimensions is None else dimensions})" + _variants(item, context)
+
+
+def _variants(item: Any, context: AutogenContext) -> str:
+    """Return what the type is on other databases, as Alembic would after its own rendering of the type."""
+    return "".join(
+        f".with_variant({_repr_type(variant, context)}, {dialect!r})"
+        for dialect, variant in sorted(item._variant_mapping.items())
+    )

@@ -198,10 +198,9 @@ def _rows(connection: Connection, index: VectorIndex) -> int:
 def _element(connection: Connection, index: VectorIndex) -> tuple[str, int]:
     """Return the indexed type and its dimensions: an expression has a cast, since only that gives it dimensions."""
     type_ = index.key
-    if not type_.startswith("("):
-        column = type_[1:-1].replace('""', '"') if type_.startswith('"') else type_
+    if index.column is not None:
         name = regclass_name(index.schema, index.table)
-        type_ = connection.scalar(_COLUMN, {"name": name, "column": column}) or ""
+        type_ = connection.scalar(_COLUMN, {"name": name, "column": index.column}) or ""
     casts = re.findall(r"\b(vector|halfvec|bit|sparsevec)\((\d+)\)", type_)
     return (casts[-1][0], int(casts[-1][1])) if casts else ("", 0)
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from pgcorpus.autogenerate import building, columns, extension
-from pgcorpus.autogenerate.catalog import run
+from pgcorpus.autogenerate.catalog import is_autocommit, run
 from pgcorpus.autogenerate.operations import (
     AlterVectorDimensionsOp,
     CreateVectorIndexOp,
@@ -25,7 +25,7 @@ from pgcorpus.errors import DatabaseError, ExtensionError
 from pgcorpus.faults import sqlstate, translated
 from pgcorpus.names import qualified, quote
 
-_log = logging.getLogger("pgcorpus.autogenerate")
+_log = logging.getLogger("alembic.pgcorpus")
 
 # What our own statements raise, by SQLSTATE.
 _FAULTS = {"PGC01": ExtensionError, "PGC02": DatabaseError}
@@ -34,7 +34,7 @@ _FAULTS = {"PGC01": ExtensionError, "PGC02": DatabaseError}
 @Operations.implementation_for(EnableExtensionOp)
 def _enable(operations: Operations, op: EnableExtensionOp) -> None:
     with _explained():
-        _statements(operations, [extension.create_sql(op.name, op.schema), extension.see_sql(op.name)])
+        _statements(operations, [extension.create_sql(op.name, op.schema), _see_sql(operations, op.name)])
 
 
 @Operations.implementation_for(DisableExtensionOp)
@@ -44,7 +44,13 @@ def _disable(operations: Operations, op: DisableExtensionOp) -> None:
 
 @Operations.implementation_for(SeeExtensionOp)
 def _see(operations: Operations, op: SeeExtensionOp) -> None:
-    _statements(operations, [extension.see_sql(op.name)])
+    _statements(operations, [_see_sql(operations, op.name)])
+
+
+def _see_sql(operations: Operations, name: str) -> str:
+    """Where every statement is a transaction of its own, what is the transaction's is gone with this one."""
+    online = not operations.get_context().as_sql
+    return extension.see_sql(name, local=not (online and is_autocommit(_connection(operations))))
 
 
 @Operations.implementation_for(CreateVectorIndexOp)
@@ -68,11 +74,17 @@ def _create_concurrently(operations: Operations, op: CreateVectorIndexOp) -> Non
 def _create_in_transaction(operations: Operations, op: CreateVectorIndexOp) -> None:
     dialect = operations.impl.dialect
     create = op.index.create_sql(dialect, concurrently=False)
-    old = op.index.named(building.old_name(op.index.name))
-    aside = [f"ALTER INDEX IF EXISTS {qualified(dialect, op.index.schema, op.index.name)} RENAME TO {quote(old.name)}"]
-    away = [f"DROP INDEX IF EXISTS {qualified(dialect, old.schema, old.name)}"]
-    with _prepared(operations, op):
-        _statements(operations, [*aside, create, *away] if op.replace else [create])
+    if op.replace:
+        name, old, schema = op.index.name, building.old_name(op.index.name), op.index.schema
+        aside = f"ALTER INDEX IF EXISTS {qualified(dialect, schema, name)} RENAME TO {quote(old)}"
+        away = f"DROP INDEX IF EXISTS {qualified(dialect, schema, old)}"
+        ours = [building.refuse_other(each, op.index.table, schema) for each in (name, old)]
+        # A concurrent change that was cut off leaves one under that name, too.
+        statements = [*ours, away, aside, create, away]
+    else:
+        statements = [create]
+    with _explained(), _prepared(operations, op):
+        _statements(operations, statements)
 
 
 @contextmanager
@@ -88,6 +100,8 @@ def _prepared(operations: Operations, op: CreateVectorIndexOp) -> Iterator[None]
 
 @Operations.implementation_for(DropVectorIndexOp)
 def _drop_index(operations: Operations, op: DropVectorIndexOp) -> None:
+    with _explained():
+        _statements(operations, [building.refuse_other(op.name, op.table, op.schema, vectors=True)])
     if not op.concurrently or not _may_leave_transaction(operations):
         name = qualified(operations.impl.dialect, op.schema, op.name)
         _statements(operations, [f"DROP INDEX IF EXISTS {name}"])

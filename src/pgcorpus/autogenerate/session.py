@@ -15,7 +15,7 @@ from pgcorpus.autogenerate.catalog import is_autocommit, run
 from pgcorpus.autogenerate.extension import see_sql
 from pgcorpus.faults import sqlstate
 
-log = logging.getLogger("pgcorpus.autogenerate")
+log = logging.getLogger("alembic.pgcorpus")
 
 POLL_INTERVAL = 0.2  # seconds
 # Whoever waits for a strong lock makes all who come after wait too: two seconds at a time, for two minutes or so.

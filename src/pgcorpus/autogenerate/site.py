@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 
 from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from pgcorpus.autogenerate.blocks import digest, do_statements
 from pgcorpus.autogenerate.catalog import canonical, differences, read_index, run
 from pgcorpus.autogenerate.resources import CHOSEN, BuildSettings, lacks_shared_memory, provided
 from pgcorpus.autogenerate.session import (
@@ -118,7 +118,8 @@ class Site:
         found = read_index(self.connection, index.name, self.schema)
         if found is None:
             return [f"method {method!r} to {index.method!r}"]
-        wanted = canonical(self.connection, index)
+        # Where it is makes no difference, and a temporary one may not be put there.
+        wanted = canonical(self.connection, replace(index, tablespace=None))
         if wanted is None:
             return ["the wanted one cannot be built on the table as it is"]
         return differences(replace(found, valid=True), wanted)
@@ -274,14 +275,14 @@ class Site:
         ]
         if there is not None and there.comment is not None:
             statements.append(f"COMMENT ON INDEX {self.named(name)} IS {literal(there.comment)}")
-        run_patiently(self.connection, _do(statements))
+        run_patiently(self.connection, do_statements(statements))
 
 
 def aside(name: str, suffix: str) -> str:
     """Return a name with a suffix, cut to what PostgreSQL keeps; a digest keeps cut names apart."""
     if len((name + suffix).encode()) <= MAX_NAME:
         return name + suffix
-    suffix = f"_{_digest(name)}{suffix}"
+    suffix = f"_{digest(name)}{suffix}"
     return name.encode()[: MAX_NAME - len(suffix)].decode(errors="ignore") + suffix
 
 
@@ -289,15 +290,4 @@ def partition_name(index: VectorIndex, base: str, table: str) -> str:
     """Return what a partition's part of an index is called: by its definition, so that a new one is another one."""
     options = sorted(with_defaults(index.method, index.options).items())
     definition = repr((index.key, index.opclass, index.method, options, index.where))
-    return aside(f"{table}_{base}", f"_{_digest(definition)}")
-
-
-def _digest(value: str) -> str:
-    return blake2b(value.encode(), digest_size=4).hexdigest()
-
-
-def _do(statements: list[str]) -> str:
-    """Return statements as one, done together or not at all."""
-    body = "".join(f"    {statement};\n" for statement in statements)
-    tag = "$$" if "$$" not in body else f"$d{_digest(body)}$"
-    return f"DO {tag}\nBEGIN\n{body}END {tag}"
+    return aside(f"{table}_{base}", f"_{digest(definition)}")

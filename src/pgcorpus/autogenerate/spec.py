@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from sqlalchemy import Dialect
 
@@ -27,6 +28,10 @@ class VectorIndex:
         options: ``m`` and ``ef_construction``, or ``lists``; the method's defaults are left out or spelled out.
         where: Predicate of a partial index, as SQL.
         schema: The table's schema; None for the first on the search_path.
+        tablespace: Where to build it; None for the table's default. Two indexes are equal wherever they are.
+
+    Raises:
+        DefinitionError: pgvector could not build it.
     """
 
     name: str
@@ -37,23 +42,30 @@ class VectorIndex:
     options: Mapping[str, int] = field(default_factory=dict)
     where: str | None = None
     schema: str | None = None
+    tablespace: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what pgvector would refuse, before the server is asked."""
-        check_parameters(self.method, self.options)
+        with _about(self.name, self.table):
+            for option, value in self.options.items():
+                if not is_whole(value):
+                    raise DefinitionError(f"{option} must be a whole number, not {value!r}")
+            check_parameters(self.method, self.options)
+
+    @property
+    def column(self) -> str | None:
+        """Return the name of the column that is indexed as it is, or None for an expression."""
+        return None if self.key.startswith("(") else unquoted(self.key)
 
     def named(self, name: str) -> VectorIndex:
         """Return the same index under another name."""
         return replace(self, name=name)
 
-    def create_sql(
-        self, dialect: Dialect, *, concurrently: bool, if_not_exists: bool = False, only: bool = False
-    ) -> str:
+    def create_sql(self, dialect: Dialect, *, concurrently: bool, only: bool = False) -> str:
         """Return the statement that builds it; the extension must be on the search_path."""
-        words = ["CREATE INDEX", "CONCURRENTLY" if concurrently else "", "IF NOT EXISTS" if if_not_exists else ""]
         key = self.key if self.opclass is None else f"{self.key} {self.opclass}"
         parts = [
-            " ".join(word for word in words if word),
+            "CREATE INDEX CONCURRENTLY" if concurrently else "CREATE INDEX",
             quote(self.name),
             "ON ONLY" if only else "ON",
             qualified(dialect, self.schema, self.table),
@@ -61,6 +73,8 @@ class VectorIndex:
         ]
         if self.options:
             parts.append(f"WITH ({', '.join(f'{name} = {value}' for name, value in self.options.items())})")
+        if self.tablespace is not None:
+            parts.append(f"TABLESPACE {quote(self.tablespace)}")
         if self.where is not None:
             parts.append(f"WHERE {self.where}")
         return " ".join(parts)
@@ -84,20 +98,47 @@ def from_arguments(
     options: Mapping[str, int | None],
     where: str | None,
     schema: str | None,
+    tablespace: str | None = None,
 ) -> VectorIndex:
     """Return the index that an operation's arguments describe.
 
     Raises:
-        DefinitionError: They contradict each other, or pgvector cannot build it.
+        DefinitionError: They contradict each other or are of the wrong type, or pgvector cannot build it.
     """
+    texts = {"column": column, "expression": expression, "opclass": opclass, "where": where, "schema": schema}
+    _check_texts(name, texts | {"table_name": table, "tablespace": tablespace})
+    if halfvec is not None and not is_whole(halfvec):
+        raise DefinitionError(f"{name}: halfvec is a number of dimensions, not {halfvec!r}")
     if (column is None) == (expression is None):
         raise DefinitionError(f"{name}: give the column to index, or an expression")
     if halfvec is not None and column is None:
         raise DefinitionError(f"{name}: halfvec is the number of dimensions of a column indexed as halfvec")
     if opclass is None and metric is not None:
-        opclass = opclass_of("halfvec" if halfvec is not None else type_, metric)
+        with _about(name, table):
+            opclass = opclass_of("halfvec" if halfvec is not None else type_, metric)
     given = {option: value for option, value in options.items() if value is not None}
-    return VectorIndex(name, table, _key(column, halfvec, expression), opclass, method, given, where, schema)
+    key = _key(column, halfvec, expression)
+    return VectorIndex(name, table, key, opclass, method, given, where, schema, tablespace)
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Return whether a value is a whole number, which SQL can take as it is."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_texts(name: str, texts: Mapping[str, object]) -> None:
+    for argument, value in texts.items():
+        if value is not None and not isinstance(value, str):
+            raise DefinitionError(f"{name}: {argument} is a string, not {value!r}")
+
+
+@contextmanager
+def _about(name: str, table: str) -> Iterator[None]:
+    """Say of which index an error is."""
+    try:
+        yield
+    except DefinitionError as exc:
+        raise DefinitionError(f"index {name} of {table}: {exc}") from exc
 
 
 def to_arguments(index: VectorIndex) -> tuple[list[Any], dict[str, Any]]:
@@ -106,16 +147,17 @@ def to_arguments(index: VectorIndex) -> tuple[list[Any], dict[str, Any]]:
     keywords: dict[str, Any] = {}
     halfvec = _HALFVEC.match(index.key)
     if halfvec:
-        positional.append(_unquoted(halfvec[1]))
+        positional.append(unquoted(halfvec[1]))
         keywords["halfvec"] = int(halfvec[2])
     elif index.key.startswith("("):
         keywords["expression"] = index.key[1:-1]
     else:
-        positional.append(_unquoted(index.key))
+        positional.append(unquoted(index.key))
     keywords["method"] = index.method
     keywords |= _metric_arguments(index.opclass, halfvec is not None)
     keywords |= index.options
-    keywords |= {name: value for name in ("where", "schema") if (value := getattr(index, name)) is not None}
+    others = {"where": index.where, "schema": index.schema, "tablespace": index.tablespace}
+    keywords |= {name: value for name, value in others.items() if value is not None}
     return positional, keywords
 
 
@@ -136,5 +178,6 @@ def _key(column: str | None, halfvec: int | None, expression: str | None) -> str
     return quoted if halfvec is None else f"(({quoted})::halfvec({halfvec}))"
 
 
-def _unquoted(name: str) -> str:
+def unquoted(name: str) -> str:
+    """Return the name that :func:`pgcorpus.names.quote` was given."""
     return name[1:-1].replace('""', '"') if name.startswith('"') else name

@@ -78,10 +78,16 @@ def _index(index: Index, name: str, dialect: Dialect) -> VectorIndex:
         key=key,
         opclass=opclass or _default_opclass(index, key),
         method=method_of(index),
-        options={option: int(value) for option, value in (options["with"] or {}).items()},
+        options={option: _number(value) for option, value in (options["with"] or {}).items()},
         where=None if where is None else sql_of(where, dialect),
         schema=table.schema,
+        tablespace=options["tablespace"],
     )
+
+
+def _number(value: Any) -> Any:
+    """Take a number written as text, as SQLAlchemy prints either; the index itself refuses what is none."""
+    return int(value) if str(value).isdecimal() else value
 
 
 def _key(index: Index, opclasses: dict[str, str], dialect: Dialect) -> tuple[str, str | None]:
