@@ -461,17 +461,17 @@ def test_a_type_is_printed_with_its_import_and_its_variants(type_: TypeEngine[An
 
 def test_the_example_of_the_documentation_runs(empty_engine: Engine) -> None:
     page = Path(__file__).parents[2] / "docs" / "autogenerate.md"
-    (example,) = [
-        block for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL) if "def upg" in block
-    ]
-    module: dict[str, Any] = {}
-    exec(example, module)  # noqa: S102 -- ours
+    revisions: list[dict[str, Any]] = []
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+        revisions.append(dict(revisions[-1]) if revisions else {})  # what the first one imports
+        exec(block, revisions[-1])  # noqa: S102 -- ours
+    steps = [(each, "upgrade") for each in revisions] + [(each, "downgrade") for each in reversed(revisions)]
     count = "SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%hnsw%'"
-    for step, indexes in (("upgrade", 3), ("downgrade", 0)) * 2:
+    for (revision, step), indexes in zip(steps * 2, (1, 3, 1, 0) * 2, strict=True):
         with empty_engine.connect() as connection:
             context = MigrationContext.configure(connection)
             with context.begin_transaction(), Operations.context(context):
-                module[step]()
+                revision[step]()
         assert value(empty_engine, count) == indexes
     assert value(empty_engine, HOME) is None
     assert value(empty_engine, "SELECT to_regclass('items')") is None
