@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Dialect
 from sqlalchemy.dialects import postgresql
 
 # Not a connection's own: where the driver's parameters are spelled with it, that one doubles a percent sign.
@@ -14,7 +13,7 @@ def quote(name: str) -> str:
     return _PREPARER.quote(name)
 
 
-def qualified(_dialect: Dialect, schema: str | None, name: str) -> str:
+def qualified(schema: str | None, name: str) -> str:
     """Return a quoted name, with its schema where there is one."""
     return quote(name) if schema is None else f"{quote(schema)}.{quote(name)}"
 

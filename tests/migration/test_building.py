@@ -81,7 +81,7 @@ def invalidate(engine: Engine, name: str) -> None:
 
 
 def create_sql(index: VectorIndex, engine: Engine) -> str:
-    return index.create_sql(engine.dialect, concurrently=False)
+    return index.create_sql(concurrently=False)
 
 
 @contextmanager
@@ -295,7 +295,7 @@ def test_an_extension_off_the_search_path_is_found(empty_engine: Engine) -> None
     build(empty_engine)
     build(empty_engine, CHANGED, replace_index)
     assert indexes(empty_engine) == {NAME: (True, 6)}
-    for statements in (building.offline_drop(NAME, None, empty_engine.dialect), offline(INDEX, empty_engine)):
+    for statements in (building.offline_drop(NAME, None), offline(INDEX, empty_engine)):
         with autocommit(empty_engine) as connection:
             for statement in statements:
                 connection.exec_driver_sql(statement)
@@ -725,7 +725,7 @@ def test_a_build_that_loses_a_deadlock_with_somebody_elses_is_done_again(
 ) -> None:
     """Who comes second waits for the table with a snapshot, for which the first waits before it is done."""
     run(items, f"ALTER DATABASE {items.url.database} SET deadlock_timeout = '50ms'")
-    by_hand = INDEX.named("by_hand").create_sql(items.dialect, concurrently=True)
+    by_hand = INDEX.named("by_hand").create_sql(concurrently=True)
 
     def administer(engine: Engine) -> None:
         with autocommit(engine) as connection:
@@ -752,7 +752,7 @@ def test_clearing_up_does_not_get_in_the_way_of_somebody_elses_build(
 
     def administer(engine: Engine) -> None:
         with autocommit(engine) as connection:
-            connection.exec_driver_sql(INDEX.named("by_hand").create_sql(engine.dialect, concurrently=True))
+            connection.exec_driver_sql(INDEX.named("by_hand").create_sql(concurrently=True))
 
     with writing(items):
         other = Running(items, administer)
@@ -771,7 +771,7 @@ def test_a_build_of_another_role_is_waited_for(items: Engine, log: pytest.LogCap
 
     def administer(engine: Engine) -> None:
         with autocommit(engine) as connection:
-            connection.exec_driver_sql(INDEX.create_sql(engine.dialect, concurrently=True))
+            connection.exec_driver_sql(INDEX.create_sql(concurrently=True))
 
     def work(engine: Engine) -> None:
         with autocommit(engine) as connection:
@@ -1115,7 +1115,7 @@ def test_the_index_of_a_partitioned_table_is_changed_while_searches_use_it(parts
 
 
 def test_half_an_index_of_another_definition_on_partitions_makes_room(parts: Engine) -> None:
-    run(parts, CHANGED.create_sql(parts.dialect, concurrently=False, only=True))
+    run(parts, CHANGED.create_sql(concurrently=False, only=True))
     build(parts)
     assert set(indexes(parts).values()) == {(True, 4)}
 
@@ -1146,7 +1146,7 @@ def test_a_partition_on_another_server_is_an_error_before_anything_is_built(part
 
 
 def offline(index: VectorIndex, engine: Engine, settings: BuildSettings = CHOSEN) -> list[str]:
-    return building.offline_create(index, engine.dialect, settings)
+    return building.offline_create(index, settings)
 
 
 def one_by_one(engine: Engine, statements: list[str]) -> None:
@@ -1186,10 +1186,10 @@ def test_psql_does_what_is_printed_and_has_its_settings_back(items: Engine, psql
     assert psql([*before, *offline(INDEX, items, BuildSettings("20MB", 1))], SETTINGS_SQL) == usual
     assert indexes(items) == {NAME: (True, 4)}
     for _ in range(2):
-        statements = building.offline_replace(CHANGED, items.dialect, BuildSettings("20MB", 1))
+        statements = building.offline_replace(CHANGED, BuildSettings("20MB", 1))
         assert psql([*before, *statements], SETTINGS_SQL) == usual
         assert indexes(items) == {NAME: (True, 6)}
-    assert psql([*before, *building.offline_drop(NAME, "public", items.dialect)], SETTINGS_SQL) == usual
+    assert psql([*before, *building.offline_drop(NAME, "public")], SETTINGS_SQL) == usual
     assert indexes(items) == {}
 
 
@@ -1210,7 +1210,7 @@ def test_printed_statements_may_hold_any_name(items: Engine, psql: Callable[...,
     name = "ix '$$' $d$ \\"
     for statements in (
         offline(INDEX.named(name), items),
-        building.offline_replace(CHANGED.named(name), items.dialect),
+        building.offline_replace(CHANGED.named(name)),
     ):
         psql(statements, "SELECT 1")
     assert indexes(items) == {name: (True, 6)}
@@ -1220,7 +1220,7 @@ def test_printed_statements_may_hold_any_name(items: Engine, psql: Callable[...,
 def test_a_printed_change_drops_nothing_of_another_table(items: Engine, taken: str) -> None:
     run(items, "CREATE TABLE other (id int)", f"CREATE INDEX {taken} ON other (id)")
     with pytest.raises(DBAPIError, match=f"{taken} is no index of items to drop: it is btree index of other"):
-        one_by_one(items, building.offline_replace(CHANGED, items.dialect))
+        one_by_one(items, building.offline_replace(CHANGED))
     assert oid(items, taken)
 
 
@@ -1238,5 +1238,5 @@ def test_a_printed_change_that_failed_can_be_run_again(items: Engine, psql: Call
     run(items, *(create_sql(index, items) for index in there))
     for name in invalid:
         invalidate(items, name)
-    psql(building.offline_replace(CHANGED, items.dialect), "SELECT 1")
+    psql(building.offline_replace(CHANGED), "SELECT 1")
     assert indexes(items) == {NAME: (True, 6)}

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from sqlalchemy import Connection, Dialect, Row, text
+from sqlalchemy import Connection, Row, text
 
 from pgcorpus.autogenerate.blocks import do_block
 from pgcorpus.autogenerate.extension import see_sql
@@ -233,7 +233,7 @@ def refuse_other(name: str, table: str, schema: str | None, *, vectors: bool = F
     )
 
 
-def offline_create(index: VectorIndex, dialect: Dialect, settings: BuildSettings = CHOSEN) -> list[str]:
+def offline_create(index: VectorIndex, settings: BuildSettings = CHOSEN) -> list[str]:
     """Return the statements that do what :func:`create_index` does, for a table that is not partitioned.
 
     A script cannot tell whether a valid index of that name is the wanted one: it fails on it, and so does the same
@@ -241,32 +241,30 @@ def offline_create(index: VectorIndex, dialect: Dialect, settings: BuildSettings
 
     Args:
         index: The index.
-        dialect: For the names.
         settings: Memory and workers; what is not given stays the server's.
     """
     name = literal(regclass_name(index.schema, index.name))
-    drop_invalid = do_block(_DROP_INVALID.format(name=name, index=qualified(dialect, index.schema, index.name)))
-    return [*_begin(settings), drop_invalid, index.create_sql(dialect, concurrently=True), *_end()]
+    drop_invalid = do_block(_DROP_INVALID.format(name=name, index=qualified(index.schema, index.name)))
+    return [*_begin(settings), drop_invalid, index.create_sql(concurrently=True), *_end()]
 
 
-def offline_replace(index: VectorIndex, dialect: Dialect, settings: BuildSettings = CHOSEN) -> list[str]:
+def offline_replace(index: VectorIndex, settings: BuildSettings = CHOSEN) -> list[str]:
     """Return the statements that do what :func:`replace_index` does; run again after a failure, they begin anew.
 
     What an earlier run has left under :func:`new_name` may be of another definition, and is built again.
 
     Args:
         index: The index as it is to be.
-        dialect: For the names.
         settings: Memory and workers; what is not given stays the server's.
     """
     old, new = old_name(index.name), new_name(index.name)
-    names = {name: qualified(dialect, index.schema, name) for name in (index.name, old, new)}
+    names = {name: qualified(index.schema, name) for name in (index.name, old, new)}
     drop = {name: f"DROP INDEX CONCURRENTLY IF EXISTS {names[name]}" for name in (old, new)}
     return [
         *_begin(settings),
         *(refuse_other(name, index.table, index.schema) for name in names),
         *drop.values(),
-        index.named(new).create_sql(dialect, concurrently=True),
+        index.named(new).create_sql(concurrently=True),
         "BEGIN",
         f"ALTER INDEX IF EXISTS {names[index.name]} RENAME TO {quote(old)}",
         f"ALTER INDEX {names[new]} RENAME TO {quote(index.name)}",
@@ -276,9 +274,9 @@ def offline_replace(index: VectorIndex, dialect: Dialect, settings: BuildSetting
     ]
 
 
-def offline_drop(name: str, schema: str | None, dialect: Dialect) -> list[str]:
+def offline_drop(name: str, schema: str | None) -> list[str]:
     """Return the statements that do what :func:`drop_index` does."""
-    return [*_begin(CHOSEN), f"DROP INDEX CONCURRENTLY IF EXISTS {qualified(dialect, schema, name)}", *_end()]
+    return [*_begin(CHOSEN), f"DROP INDEX CONCURRENTLY IF EXISTS {qualified(schema, name)}", *_end()]
 
 
 def _begin(settings: BuildSettings) -> list[str]:

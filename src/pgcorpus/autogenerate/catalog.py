@@ -105,7 +105,7 @@ def canonical(connection: Connection, index: VectorIndex) -> IndexFacts | None:
     with _undone(connection, copy):
         _make_copy(connection, index)
         try:
-            run(connection, copy.create_sql(connection.dialect, concurrently=False))
+            run(connection, copy.create_sql(concurrently=False))
         except DBAPIError as exc:
             if exc.connection_invalidated:
                 raise
@@ -115,7 +115,7 @@ def canonical(connection: Connection, index: VectorIndex) -> IndexFacts | None:
 
 
 def _make_copy(connection: Connection, index: VectorIndex) -> None:
-    like = qualified(connection.dialect, index.schema, index.table)
+    like = qualified(index.schema, index.table)
     try:
         run(connection, f"CREATE TEMPORARY TABLE {quote(index.table)} (LIKE {like})")
     except DBAPIError as exc:
@@ -176,7 +176,7 @@ def _undone(connection: Connection, copy: VectorIndex) -> Iterator[None]:
     try:
         yield
     finally:
-        run(connection, f"DROP TABLE IF EXISTS {qualified(connection.dialect, copy.schema, copy.table)}")
+        run(connection, f"DROP TABLE IF EXISTS {qualified(copy.schema, copy.table)}")
 
 
 def _facts(row: Row[tuple[object, ...]]) -> IndexFacts:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Dialect
-
 from pgcorpus.autogenerate.blocks import do_block
 from pgcorpus.autogenerate.operations import TRUNCATE, AlterVectorDimensionsOp, SetVectorStorageOp
 from pgcorpus.names import literal, qualified, quote
@@ -32,9 +30,9 @@ END
 """
 
 
-def alter_dimensions_sql(dialect: Dialect, op: AlterVectorDimensionsOp) -> list[str]:
+def alter_dimensions_sql(op: AlterVectorDimensionsOp) -> list[str]:
     """Return the statements that change a dimension, and refuse where vectors would be lost."""
-    table = qualified(dialect, op.schema, op.table)
+    table = qualified(op.schema, op.table)
     column = quote(op.column)
     if op.dimensions is not None and op.dimensions == op.existing_dimensions:
         return []
@@ -77,9 +75,9 @@ def _converted(op: AlterVectorDimensionsOp, column: str) -> str:
     return f"({column} || {zeros})::{op.type_}({op.dimensions})"
 
 
-def set_storage_sql(dialect: Dialect, op: SetVectorStorageOp) -> list[str]:
+def set_storage_sql(op: SetVectorStorageOp) -> list[str]:
     """Return the statements that say where a column is stored: one sub-command an ALTER, as Citus wants it."""
-    table = qualified(dialect, op.schema, op.table)
+    table = qualified(op.schema, op.table)
     column = quote(op.column)
     statements = [f"ALTER TABLE {table} ALTER COLUMN {column} SET STORAGE {op.storage.upper()}"]
     match op.toast_tuple_target:

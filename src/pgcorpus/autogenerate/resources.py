@@ -188,7 +188,7 @@ def clusters_bytes(pages: int, width: int, dimensions: int, lists: int) -> int:
 def _rows(connection: Connection, index: VectorIndex) -> int:
     """Ask the planner, who knows of rows without a vector and of a partial index's predicate."""
     where = f"{index.key} IS NOT NULL" + (f" AND ({index.where})" if index.where is not None else "")
-    table = qualified(connection.dialect, index.schema, index.table)
+    table = qualified(index.schema, index.table)
     sql = f"EXPLAIN SELECT FROM {table} WHERE {where}"
     plan = connection.exec_driver_sql(sql, execution_options={"no_parameters": True})
     first = re.search(r"rows=(\d+)", plan.scalars().all()[0])

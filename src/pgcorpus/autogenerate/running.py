@@ -65,19 +65,18 @@ def _create_index(operations: Operations, op: CreateVectorIndexOp) -> None:
 def _create_concurrently(operations: Operations, op: CreateVectorIndexOp) -> None:
     if operations.get_context().as_sql:
         offline = building.offline_replace if op.replace else building.offline_create
-        _statements(operations, offline(op.index, operations.impl.dialect, _settings(op)))
+        _statements(operations, offline(op.index, _settings(op)))
     else:
         online = building.replace_index if op.replace else building.create_index
         online(_connection(operations), op.index, _settings(op))
 
 
 def _create_in_transaction(operations: Operations, op: CreateVectorIndexOp) -> None:
-    dialect = operations.impl.dialect
-    create = op.index.create_sql(dialect, concurrently=False)
+    create = op.index.create_sql(concurrently=False)
     if op.replace:
         name, old, schema = op.index.name, building.old_name(op.index.name), op.index.schema
-        aside = f"ALTER INDEX IF EXISTS {qualified(dialect, schema, name)} RENAME TO {quote(old)}"
-        away = f"DROP INDEX IF EXISTS {qualified(dialect, schema, old)}"
+        aside = f"ALTER INDEX IF EXISTS {qualified(schema, name)} RENAME TO {quote(old)}"
+        away = f"DROP INDEX IF EXISTS {qualified(schema, old)}"
         ours = [building.refuse_other(each, op.index.table, schema) for each in (name, old)]
         # A concurrent change that was cut off leaves one under that name, too.
         statements = [*ours, away, aside, create, away]
@@ -103,19 +102,19 @@ def _drop_index(operations: Operations, op: DropVectorIndexOp) -> None:
     with _explained():
         _statements(operations, [building.refuse_other(op.name, op.table, op.schema, vectors=True)])
     if not op.concurrently or not _may_leave_transaction(operations):
-        name = qualified(operations.impl.dialect, op.schema, op.name)
+        name = qualified(op.schema, op.name)
         _statements(operations, [f"DROP INDEX IF EXISTS {name}"])
         return
     with _outside_transaction(operations):
         if operations.get_context().as_sql:
-            _statements(operations, building.offline_drop(op.name, op.schema, operations.impl.dialect))
+            _statements(operations, building.offline_drop(op.name, op.schema))
         else:
             building.drop_index(_connection(operations), op.name, op.schema)
 
 
 @Operations.implementation_for(AlterVectorDimensionsOp)
 def _alter_dimensions(operations: Operations, op: AlterVectorDimensionsOp) -> None:
-    statements = columns.alter_dimensions_sql(operations.impl.dialect, op)
+    statements = columns.alter_dimensions_sql(op)
     if operations.get_context().as_sql:
         _statements(operations, [extension.see_sql("vector"), *statements])
         return
@@ -125,7 +124,7 @@ def _alter_dimensions(operations: Operations, op: AlterVectorDimensionsOp) -> No
 
 @Operations.implementation_for(SetVectorStorageOp)
 def _set_storage(operations: Operations, op: SetVectorStorageOp) -> None:
-    _statements(operations, columns.set_storage_sql(operations.impl.dialect, op))
+    _statements(operations, columns.set_storage_sql(op))
 
 
 def _statements(operations: Operations, statements: Sequence[str]) -> None:

@@ -94,7 +94,7 @@ class Site:
 
     def named(self, name: str) -> str:
         """Return the name of an index of this table, as SQL."""
-        return qualified(self.connection.dialect, self.schema, name)
+        return qualified(self.schema, name)
 
     def relation(self, name: str) -> Row[tuple[object, ...]] | None:
         """Return what the catalogue has under a name, or None.
@@ -168,7 +168,7 @@ class Site:
         return False
 
     def _build(self, index: VectorIndex) -> None:
-        create = index.create_sql(self.connection.dialect, concurrently=True)
+        create = index.create_sql(concurrently=True)
         with self._nothing_left(index.name), provided(self.connection, index, self.settings):
             try:
                 run(self.connection, create)
@@ -193,7 +193,7 @@ class Site:
             return
         parts = self._unfinished(index)
         if self.relation(index.name) is None:
-            run_patiently(self.connection, index.create_sql(self.connection.dialect, concurrently=False, only=True))
+            run_patiently(self.connection, index.create_sql(concurrently=False, only=True))
         for part in parts:
             below = replace(self, oid=part.oid, table=part.table, schema=part.schema, partitioned=part.partitioned)
             below._ensure_part(index, self.named(index.name))

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeGuard
 
-from sqlalchemy import Dialect
-
 from pgcorpus.errors import DefinitionError
 from pgcorpus.indexing import check_parameters, metric_of, opclass_of
 from pgcorpus.names import qualified, quote
@@ -61,14 +59,14 @@ class VectorIndex:
         """Return the same index under another name."""
         return replace(self, name=name)
 
-    def create_sql(self, dialect: Dialect, *, concurrently: bool, only: bool = False) -> str:
+    def create_sql(self, *, concurrently: bool, only: bool = False) -> str:
         """Return the statement that builds it; the extension must be on the search_path."""
         key = self.key if self.opclass is None else f"{self.key} {self.opclass}"
         parts = [
             "CREATE INDEX CONCURRENTLY" if concurrently else "CREATE INDEX",
             quote(self.name),
             "ON ONLY" if only else "ON",
-            qualified(dialect, self.schema, self.table),
+            qualified(self.schema, self.table),
             f"USING {self.method} ({key})",
         ]
         if self.options:
