@@ -1,6 +1,7 @@
 """What is stored: collections, documents, and the parts to declare document models of one's own."""
 
 from pgcorpus.models.base import SCHEMA, Base
+from pgcorpus.models.cached_embedding import CachedEmbedding
 from pgcorpus.models.collection import Collection
 from pgcorpus.models.document import (
     DIMENSIONS,
@@ -18,6 +19,7 @@ __all__ = [
     "DIMENSIONS",
     "SCHEMA",
     "Base",
+    "CachedEmbedding",
     "Collection",
     "Document",
     "DocumentMixin",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, Text, UniqueConstraint, func
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Text, UniqueConstraint, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from pgcorpus.models.base import Base
@@ -24,6 +24,9 @@ class Collection(Base):
         embedding_model: The model that embeds its documents and queries; set with the first embedding.
         distance: The metric it is searched with.
         language: The full-text language of its queries.
+        shadow_of: Of one that holds the same documents under another model, the collection it stands behind: to take
+            its place, or after that to give it back.
+        retired_at_id: Of one whose place was taken, the largest id that a document had at that moment.
     """
 
     __tablename__ = "collections"
@@ -39,6 +42,8 @@ class Collection(Base):
     distance: Mapped[str] = mapped_column(Text, default=Metric.COSINE.value, server_default=Metric.COSINE.value)
     language: Mapped[str] = mapped_column(Text, default=DEFAULT_LANGUAGE, server_default=DEFAULT_LANGUAGE)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    shadow_of: Mapped[int | None] = mapped_column(ForeignKey("collections.id", ondelete="CASCADE"))
+    retired_at_id: Mapped[int | None] = mapped_column(BigInteger)
 
     def __repr__(self) -> str:
         return f"Collection({self.tenant_id!r}, {self.name!r}, id={self.id})"

@@ -124,8 +124,9 @@ def new_collection(tenant: str, name: str, embedding_model: str | None, metric: 
 
 
 def collections_of(tenant: str) -> Select[Any]:
-    """Return a tenant's collections by name."""
-    return select(Collection).where(Collection.tenant_id == tenant).order_by(Collection.name)
+    """Return a tenant's collections by name, without those that stand behind another."""
+    own = select(Collection).where(Collection.tenant_id == tenant, Collection.shadow_of.is_(None))
+    return own.order_by(Collection.name)
 
 
 def claim_model(collection_id: int, embedding_model: str) -> Update:

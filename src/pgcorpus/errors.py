@@ -14,14 +14,17 @@
     ├── EmbeddedServerError        the private PostgreSQL cannot be prepared, started or stopped
     ├── CollectionError            a collection cannot be used as asked
     │   ├── CollectionNotFoundError
-    │   └── EmbeddingModelMismatchError
+    │   ├── EmbeddingModelMismatchError
+    │   └── SwitchError            its model cannot be switched as asked
     ├── SearchError                a search is asked for the impossible
     │   └── SearchTimeoutError     it took longer than its timeout
     ├── FilterError                a filter names an unknown field or operator, or a wrong type
     ├── DocumentError              a document cannot be stored
     │   └── VectorError            a vector cannot be stored or searched with
     ├── SourceError                a file or stream cannot be read as documents
-    └── EmbeddingError             an embedder failed or answered nonsense
+    ├── EmbeddingError             an embedder failed or answered nonsense
+    │   └── TextTooLongError       one text has more tokens than the model takes
+    └── AnswerError                a chat model failed or answered nonsense
 
 The first line of a docstring is the default message.
 """
@@ -90,6 +93,10 @@ class EmbeddingModelMismatchError(CollectionError):
     """The collection was embedded with another model."""
 
 
+class SwitchError(CollectionError):
+    """The collection's model cannot be switched as asked."""
+
+
 class SearchError(PgCorpusError, ValueError):
     """A search is asked for something impossible."""
 
@@ -118,3 +125,19 @@ class SourceError(PgCorpusError):
 
 class EmbeddingError(PgCorpusError):
     """The embedder failed or answered something that cannot be used."""
+
+
+class TextTooLongError(EmbeddingError):
+    """A text has more tokens than the model takes.
+
+    Attributes:
+        position: Its place in the list that was given.
+    """
+
+    def __init__(self, message: str, position: int) -> None:
+        self.position = position
+        super().__init__(message)
+
+
+class AnswerError(PgCorpusError):
+    """The chat model failed or answered something that cannot be used."""

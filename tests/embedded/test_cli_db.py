@@ -60,7 +60,7 @@ def test_start_url_psql_stop(run: Run) -> None:
 def test_a_private_database_of_an_older_version_is_upgraded(run: Run) -> None:
     succeed(run("migrate", "downgrade", "-1", "--yes"))
     assert "Hello, world." in succeed(run("search", "hello"))
-    assert "pgcorpus_0004 (newest" in succeed(run("migrate", "current"))
+    assert "pgcorpus_0005 (newest" in succeed(run("migrate", "current"))
 
 
 def test_reset_asks_and_deletes(run: Run, reachable_directory: Path) -> None:

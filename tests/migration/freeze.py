@@ -144,6 +144,18 @@ SEEDS: dict[str, list[tuple[str, list[dict[str, Any]]]]] = {
             [in_sql(row) for row in DOCUMENTS],
         ),
     ],
+    "pgcorpus_0005": [
+        (
+            "INSERT INTO pgcorpus.embedding_cache (model, content_hash, embedding, created_at)"
+            f" VALUES (:model, :content_hash, :embedding, '{MOMENT}')",
+            [{"model": "tiny-2", "content_hash": bytes(range(32)), "embedding": b"\0\0\x80\x3f\0\0\0\0"}],
+        ),
+        (
+            "INSERT INTO pgcorpus.collections (tenant_id, name, shadow_of, retired_at_id, created_at)"
+            f" VALUES ('default', 'library@tiny-2', 1, 24, '{MOMENT}')",
+            [],
+        ),
+    ],
 }
 
 
@@ -151,7 +163,7 @@ def seed(engine: Engine, revision: str) -> None:
     """Store what a database has from this revision on."""
     with engine.begin() as connection:
         for statement, rows in SEEDS.get(revision, []):
-            connection.execute(text(statement), rows)
+            connection.execute(text(statement), rows or None)
 
 
 def dump(server: EmbeddedServer, url: URL) -> str:

@@ -17,8 +17,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    schema.apply(op, "pgcorpus_0004")
+    schema.apply(op, "pgcorpus_0005")
 
 
 def downgrade() -> None:
-    schema.revert(op, "base", since="pgcorpus_0004")
+    schema.revert(op, "base", since="pgcorpus_0005")
