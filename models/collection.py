@@ -26,6 +26,7 @@ class Collection(Base):
         language: The full-text language of its queries.
         shadow_of: Of one that holds the same documents under another model, the collection it stands behind: to take
             its place, or after that to give it back.
+        retired_at: Of one whose place was taken, when.
         retired_at_id: Of one whose place was taken, the largest id that a document had at that moment.
     """
 
@@ -43,6 +44,7 @@ class Collection(Base):
     language: Mapped[str] = mapped_column(Text, default=DEFAULT_LANGUAGE, server_default=DEFAULT_LANGUAGE)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     shadow_of: Mapped[int | None] = mapped_column(ForeignKey("collections.id", ondelete="CASCADE"))
+    retired_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
     retired_at_id: Mapped[int | None] = mapped_column(BigInteger)
 
     def __repr__(self) -> str:

@@ -28,6 +28,7 @@ def upgrade() -> None:
         schema=SCHEMA,
     )
     op.add_column("collections", sa.Column("shadow_of", sa.BigInteger()), schema=SCHEMA)
+    op.add_column("collections", sa.Column("retired_at", sa.DateTime(timezone=True)), schema=SCHEMA)
     op.add_column("collections", sa.Column("retired_at_id", sa.BigInteger()), schema=SCHEMA)
     op.create_foreign_key(
         "fk_collections_shadow_of_collections",
@@ -44,5 +45,6 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_constraint("fk_collections_shadow_of_collections", "collections", schema=SCHEMA, type_="foreignkey")
     op.drop_column("collections", "retired_at_id", schema=SCHEMA)
+    op.drop_column("collections", "retired_at", schema=SCHEMA)
     op.drop_column("collections", "shadow_of", schema=SCHEMA)
     op.drop_table("embedding_cache", schema=SCHEMA)

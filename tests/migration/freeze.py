@@ -151,8 +151,8 @@ SEEDS: dict[str, list[tuple[str, list[dict[str, Any]]]]] = {
             [{"model": "tiny-2", "content_hash": bytes(range(32)), "embedding": b"\0\0\x80\x3f\0\0\0\0"}],
         ),
         (
-            "INSERT INTO pgcorpus.collections (tenant_id, name, shadow_of, retired_at_id, created_at)"
-            f" VALUES ('default', 'library@tiny-2', 1, 24, '{MOMENT}')",
+            "INSERT INTO pgcorpus.collections (tenant_id, name, shadow_of, retired_at, retired_at_id, created_at)"
+            f" VALUES ('default', 'library@tiny-2', 1, '{MOMENT}', 24, '{MOMENT}')",
             [],
         ),
     ],

@@ -64,6 +64,7 @@ CREATE TABLE pgcorpus.collections (
     language text DEFAULT 'english'::text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     shadow_of bigint,
+    retired_at timestamp with time zone,
     retired_at_id bigint,
     CONSTRAINT ck_collections_distance CHECK ((distance = ANY (ARRAY['cosine'::text, 'l2'::text, 'inner_product'::text, 'l1'::text])))
 );
@@ -201,10 +202,10 @@ pgcorpus_0005
 -- Data for Name: collections; Type: TABLE DATA; Schema: pgcorpus; Owner: -
 --
 
-COPY pgcorpus.collections (id, tenant_id, name, embedding_model, distance, language, created_at, shadow_of, retired_at_id) FROM stdin;
-1	default	library	text-embedding-3-small	cosine	english	2026-01-02 03:04:05+00	\N	\N
-2	Überland	Bücherei 📚	\N	l2	german	2026-01-02 03:04:05+00	\N	\N
-3	default	library@tiny-2	\N	cosine	english	2026-01-02 03:04:05+00	1	24
+COPY pgcorpus.collections (id, tenant_id, name, embedding_model, distance, language, created_at, shadow_of, retired_at, retired_at_id) FROM stdin;
+1	default	library	text-embedding-3-small	cosine	english	2026-01-02 03:04:05+00	\N	\N	\N
+2	Überland	Bücherei 📚	\N	l2	german	2026-01-02 03:04:05+00	\N	\N	\N
+3	default	library@tiny-2	\N	cosine	english	2026-01-02 03:04:05+00	1	2026-01-02 03:04:05+00	24
 \.
 
 
