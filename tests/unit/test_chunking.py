@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import re
+import tracemalloc
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from pgcorpus.errors import ConfigError, SourceError
 from pgcorpus.services.chunking import Passage, chunk_html, chunk_markdown, chunk_text, keyed, passage_key
-from pgcorpus.services.packing import Block, pack
+from pgcorpus.services.chunking.blocks import Block, pack
 
 MAX = 1200
 CHUNKERS = [chunk_text, chunk_markdown, chunk_html]
@@ -100,6 +102,24 @@ def test_text_that_repeats_itself_keeps_its_passages_after_an_insertion() -> Non
     new = contents(chunk_text("\n\n".join([line] * 500 + ["Something else."] + [line] * 500)))
     assert len(set(new) - set(old)) <= 3
     assert len(old) < 40
+
+
+def test_an_insertion_into_long_markdown_changes_one_or_two_passages() -> None:
+    """Whatever section a paragraph is put into, the passages of all others stay as they are."""
+    sections = [(f"## Section {number}", essay(number, 6)) for number in range(30)]
+    old = contents(chunk_markdown(_markdown(sections)))
+    changed = []
+    for number in range(0, 30, 2):
+        longer = [(head, [*body[:3], "An inserted remark.", *body[3:]]) if at == number else (head, body)
+                  for at, (head, body) in enumerate(sections)]  # fmt: skip
+        changed.append(len(set(contents(chunk_markdown(_markdown(longer)))) - set(old)))
+    assert len(old) > 60
+    assert max(changed) <= 3
+    assert sum(changed) / len(changed) <= 1.5
+
+
+def _markdown(sections: list[tuple[str, list[str]]]) -> str:
+    return "# Book\n\n" + "\n\n".join("\n\n".join([head, *body]) for head, body in sections)
 
 
 # --- What every split must hold
@@ -221,7 +241,7 @@ def test_blocks_by_line_are_cut_at_line_ends_before_sentence_ends() -> None:
     """Code has full stops in the middle of lines."""
     code = "\n".join(f"print('One. Two. Three. {number}')" for number in range(50))
     for passage in pack([Block(code, by_line=True)], 200, 50):
-        assert all(line.startswith("print(") and line.endswith(")") for line in passage.split("\n"))
+        assert all(line.startswith("print(") and line.endswith(")") for line in passage.text.split("\n"))
 
 
 # --- Markdown
@@ -347,6 +367,27 @@ def test_tags_nested_without_end_are_survived(soup: str) -> None:
 
 
 # --- Keys
+
+
+def test_keys_are_given_one_at_a_time_and_texts_are_let_go() -> None:
+    """A source of any length has its passages keyed as they come, and none of their text is kept."""
+    drawn = []
+
+    def passages() -> Iterator[Passage]:
+        for number in range(20_000):
+            drawn.append(number)
+            yield Passage(f"{number} " * 500)
+
+    pairs = keyed("s", passages())
+    assert drawn == []
+    next(pairs)
+    assert drawn == [0]
+    tracemalloc.start()
+    keys = {key for key, _ in pairs}
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(keys) == 19_999
+    assert peak < 8_000_000, "the texts have 60 MB"
 
 
 def test_a_key_is_short_ascii_and_the_same_for_ever() -> None:

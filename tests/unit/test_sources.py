@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 
 from pgcorpus.errors import SourceError
 from pgcorpus.services.chunking import Passage
-from pgcorpus.services.formats import decode, read_passages
 from pgcorpus.services.sources import (
     EMPTY,
     HIDDEN,
@@ -25,6 +23,7 @@ from pgcorpus.services.sources import (
     belongs_to,
     find_sources,
 )
+from pgcorpus.services.sources.formats import decode
 from tests.support.accounts import not_as_root
 
 
@@ -275,7 +274,7 @@ def test_a_file_that_vanishes_between_finding_and_reading_is_named(here: Path) -
     path = write(here / "a.md")
     found = find_sources(["a.md"])
     path.unlink()
-    with pytest.raises(SourceError, match=r"a\.md cannot be read"):
+    with pytest.raises(SourceError, match=r"a\.md was removed before it was read"):
         found.sources[0].passages()
 
 
@@ -339,86 +338,3 @@ def test_roots_cover_exactly_the_names_their_directory_gave(here: Path, tmp_path
 def test_a_name_belongs_to_a_root_or_not(name: str, root: str, expected: bool) -> None:
     """Under the root, readable, not hidden, and not somebody else's kind of name."""
     assert belongs_to(name, root) is expected
-
-
-# --- JSON lines
-
-
-def json_lines(*records: object) -> str:
-    return "".join(json.dumps(record) + "\n" for record in records)
-
-
-def test_json_lines_keep_content_and_metadata_as_they_are() -> None:
-    """All lines are passages of one source, blank lines are skipped, and nothing is added to the metadata."""
-    metadata = {"year": 2024, "tags": ["a", None, True], "deep": {"x": 1.5}}
-    text = json_lines({"content": "One."}) + "\n  \n" + json_lines({"content": "Two.", "metadata": metadata})
-    assert read_passages(text, "d.jsonl", "jsonl") == [Passage("One.", {}), Passage("Two.", metadata)]
-
-
-def test_a_long_content_is_split_and_each_part_has_the_metadata() -> None:
-    """A line is a document, however long."""
-    content = "A sentence that is repeated. " * 200
-    passages = read_passages(json_lines({"content": content, "metadata": {"a": 1}}), "d.jsonl", "jsonl")
-    assert len(passages) > 3
-    assert all(passage.metadata == {"a": 1} for passage in passages)
-
-
-def test_a_line_may_hold_unicode_line_separators() -> None:
-    """JSON allows U+2028 inside a string; it ends no line."""
-    assert read_passages('{"content": "a\u2028b\x85c"}', "d", "jsonl")[0].content == "a\u2028b\x85c"
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ('{"content": "a"', "broken JSON at column"),
-        ("text", "broken JSON at column 1"),
-        ('["content"]', "an array instead of an object"),
-        ("null", "null instead of an object"),
-        ("{}", 'no "content"'),
-        ('{"content": 5}', '"content" is a number'),
-        ('{"content": true}', '"content" is a boolean'),
-        ('{"content": " "}', '"content" is empty'),
-        ('{"content": "a", "metadata": null}', '"metadata" is null'),
-        ('{"content": "a", "metadata": []}', '"metadata" is an array'),
-        ('{"content": "a", "text": "b"}', 'unknown field "text"'),
-        ('{"content": "a", "content": "b"}', 'duplicate key "content"'),
-        ('{"content": "a", "metadata": {"x": {"k": 1, "k": 1}}}', 'duplicate key "k"'),
-        ('{"content": "a", "metadata": {"x": NaN}}', "NaN is not JSON"),
-        ('{"content": "a", "metadata": {"x": -Infinity}}', "-Infinity is not JSON"),
-        ('{"content": "a", "metadata": {"x": 1e999}}', "1e999 is out of range"),
-        ('{"content": "a", "metadata": {"x": ' + "9" * 5000 + "}}", "5000 digits: write it as a string"),
-        ('{"content": "a\\u0000"}', "\\u0000"),
-        ('{"content": "a", "metadata": {"x": ["\\ud800"]}}', "\\ud800"),
-        ('{"content": "a", "metadata": {"\\u0000": 1}}', "\\u0000"),
-        ('{"content": "a", "metadata": {"x": ' + "[" * 100_000 + "]" * 100_000 + "}}", "nested too deep"),
-    ],
-)
-def test_a_bad_line_is_named_with_its_number_and_the_fix(here: Path, line: str, message: str) -> None:
-    """Nothing is guessed, and nothing that PostgreSQL would refuse gets past."""
-    write(here / "docs.jsonl", '{"content": "good"}\n\n' + line + "\n")
-    said = error("docs.jsonl")
-    assert said.startswith("docs.jsonl line 3: ")
-    assert message in said
-    assert ": " in said.removeprefix("docs.jsonl line 3: ")
-    assert len(said) < 250
-
-
-JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=8,
-)
-
-
-@given(metadata=st.dictionaries(st.text(), JSON_VALUES, max_size=4))
-@settings(max_examples=150, deadline=None)
-def test_any_metadata_comes_back_as_it_was_or_is_refused(metadata: dict[str, object]) -> None:
-    """The only metadata refused are those with characters that PostgreSQL cannot store."""
-    try:
-        (passage,) = read_passages(json_lines({"content": "x", "metadata": metadata}), "d", "jsonl")
-    except SourceError as exc:
-        assert "cannot be stored by PostgreSQL" in str(exc)  # noqa: PT017 - most examples raise nothing
-        assert "\\u0000" in json.dumps(metadata) or "\\ud" in json.dumps(metadata)
-    else:
-        assert passage.metadata == metadata

@@ -1,109 +1,72 @@
-"""The file formats that can be read: text, Markdown, HTML and JSON lines."""
+"""JSON lines: each line is a document, or several if it is long."""
 
 from __future__ import annotations
 
-import codecs
 import json
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
-from pathlib import PurePosixPath
-from typing import Any, NoReturn
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, BinaryIO, NoReturn
 
 from pgcorpus.errors import SourceError
 from pgcorpus.repositories.values import json_problem
-from pgcorpus.services.chunking import (
-    Passage,
-    chunk_html,
-    chunk_markdown,
-    chunk_text,
-    find_unstorable,
-    normalize_newlines,
-)
+from pgcorpus.services.chunking import Passage, find_unstorable
+from pgcorpus.services.sources.formats import Cutting, decode
 
-_SUFFIXES = {
-    "text": (".txt", ".text", ".rst", ".log"),
-    "markdown": (".md", ".markdown"),
-    "html": (".html", ".htm", ".xhtml"),
-    "jsonl": (".jsonl", ".ndjson"),
-}
-FORMATS = tuple(_SUFFIXES)
-FORMAT_BY_SUFFIX: Mapping[str, str] = {suffix: name for name, suffixes in _SUFFIXES.items() for suffix in suffixes}
+_Line = tuple[str, dict[str, Any]]
+"""A line's content and metadata."""
 
 # Python itself refuses to convert more than 4,300.
 _MAX_DIGITS = 1000
 _ONE_OBJECT = 'write one object a line, such as {"content": "...", "metadata": {...}}'
 
 
-def format_of(name: str) -> str | None:
-    """Return the format that a file's suffix stands for, or None."""
-    return FORMAT_BY_SUFFIX.get(PurePosixPath(name).suffix.lower())
-
-
-def decode(data: bytes, name: str) -> str:
-    """Decode UTF-8 with or without a byte order mark, and turn every line end into a newline.
+def read_json_lines(stream: BinaryIO, name: str, cutting: Cutting) -> Iterator[Passage]:
+    """Yield the passages of a file line by line; never more than a line is in memory.
 
     Args:
-        data: The whole file.
+        stream: The file, at its start.
         name: What an error calls it.
+        cutting: How each line's content is cut.
 
     Raises:
-        SourceError: If it is not UTF-8 text; the message says at which byte, counted from 0.
+        SourceError: If the file is not UTF-8, or a line is not what it must be; the message names the byte or line.
     """
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise SourceError(f"{name} is UTF-16: convert it, e.g. iconv -f UTF-16 -t UTF-8")
-    nul = data.find(b"\0")
-    if nul >= 0:
-        raise SourceError(f"{name} is not text: byte {nul} is NUL. Leave it out or convert it to text")
-    try:
-        text = data.removeprefix(codecs.BOM_UTF8).decode()
-    except UnicodeDecodeError as exc:
-        at = exc.start + (len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0)
-        raise SourceError(
-            f"{name} is not UTF-8: byte {at} is 0x{data[at]:02x}. Convert it to UTF-8 or leave it out"
-        ) from exc
-    return normalize_newlines(text)
+    yield from _cut(_parse_lines(_lines(stream, name), name), cutting, {})
 
 
-def read_passages(text: str, name: str, format_name: str) -> list[Passage]:
-    """Split decoded text as its format asks.
+def read_json_text(text: str, name: str, cutting: Cutting, metadata: Mapping[str, Any]) -> Iterator[Passage]:
+    """Yield the passages of JSON lines that are a text already.
 
     Args:
-        text: The decoded text.
-        name: What an error calls its origin.
-        format_name: One of `FORMATS`.
+        text: With newlines for line ends.
+        name: What an error calls it.
+        cutting: How each line's content is cut.
+        metadata: Of each passage; a line's own stand over them.
 
     Raises:
-        SourceError: If a JSON line is not what it must be; the message names the line.
+        SourceError: As :func:`read_json_lines`.
     """
-    if format_name == "jsonl":
-        return list(_read_json_lines(text, name))
-    chunk = {"text": chunk_text, "markdown": chunk_markdown, "html": chunk_html}[format_name]
-    return [Passage(part.content, {"format": format_name, **part.metadata}) for part in chunk(text)]
-
-
-# --- JSON lines
-
-
-def check_passages(text: str, name: str, format_name: str) -> None:
-    """Find what :func:`read_passages` would refuse, without splitting anything.
-
-    Raises:
-        SourceError: As :func:`read_passages`.
-    """
-    if format_name == "jsonl":
-        deque(_parse_json_lines(text, name), maxlen=0)
-
-
-def _read_json_lines(text: str, name: str) -> Iterator[Passage]:
-    for content, metadata in _parse_json_lines(text, name):
-        for part in chunk_text(content):
-            yield Passage(part.content, metadata)
-
-
-def _parse_json_lines(text: str, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     # Not splitlines(): a JSON string may hold U+2028 and other characters that it takes for line ends.
-    for number, line in enumerate(text.split("\n"), start=1):
+    yield from _cut(_parse_lines(text.split("\n"), name), cutting, metadata)
+
+
+def check_json_lines(stream: BinaryIO, name: str) -> None:
+    """Find what :func:`read_json_lines` would refuse, without splitting anything.
+
+    Raises:
+        SourceError: As :func:`read_json_lines`.
+    """
+    deque(_parse_lines(_lines(stream, name), name), maxlen=0)
+
+
+def _cut(lines: Iterable[_Line], cutting: Cutting, metadata: Mapping[str, Any]) -> Iterator[Passage]:
+    for content, own in lines:
+        yield from cutting.passages(content, "text", {**metadata, **own})
+
+
+def _parse_lines(lines: Iterable[str], name: str) -> Iterator[_Line]:
+    for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
                 yield _parse_line(line)
@@ -111,7 +74,14 @@ def _parse_json_lines(text: str, name: str) -> Iterator[tuple[str, dict[str, Any
                 raise SourceError(f"{name} line {number}: {exc}") from exc
 
 
-def _parse_line(line: str) -> tuple[str, dict[str, Any]]:
+def _lines(stream: BinaryIO, name: str) -> Iterator[str]:
+    at = 0
+    for data in stream:
+        yield from decode(data, name, at).removesuffix("\n").split("\n")
+        at += len(data)
+
+
+def _parse_line(line: str) -> _Line:
     """Return a line's content and metadata; a ValueError says what is wrong and what to do."""
     record = _load_json(line)
     if not isinstance(record, dict):
