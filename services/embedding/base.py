@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
@@ -16,8 +16,15 @@ COLUMN_DIMENSIONS = 1536
 Vectors: TypeAlias = NDArray[np.float32]
 
 
+# What a call gets at most where an embedder does not say.
+BATCH_SIZE = 256
+
+
 class Embedder(Protocol):
-    """Turns texts into vectors of one length."""
+    """Turns texts into vectors of one length: any object with these three is one.
+
+    It may have a ``batch_size`` as well, a hint (:func:`batch_size_of`), and what :class:`BatchEmbedder` adds.
+    """
 
     @property
     def model(self) -> str:
@@ -27,11 +34,6 @@ class Embedder(Protocol):
     @property
     def dimensions(self) -> int:
         """The length of a vector as the model gives it, before any padding."""
-        ...
-
-    @property
-    def batch_size(self) -> int:
-        """How many texts one call should get at most; more are taken, and split inside."""
         ...
 
     def embed(self, texts: Sequence[str]) -> Vectors:
@@ -49,41 +51,77 @@ class Embedder(Protocol):
         ...
 
 
-class Batch(NamedTuple):
-    """Consecutive texts that go out together.
+class AsyncEmbedder(Protocol):
+    """An :class:`Embedder` whose ``embed`` is awaited; :func:`~pgcorpus.services.embedding.as_async` makes one."""
+
+    @property
+    def model(self) -> str:
+        """The identity, as of an :class:`Embedder`."""
+        ...
+
+    @property
+    def dimensions(self) -> int:
+        """The length of a vector, before any padding."""
+        ...
+
+    async def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return one vector for each text, in order: see :meth:`Embedder.embed`."""
+        ...
+
+
+class EmbeddedBatch(NamedTuple):
+    """The vectors of consecutive texts.
 
     Attributes:
-        first: The position of ``texts[0]`` in the list that ``embed`` was given.
-        texts: At least one.
+        first: The position of the first of them in the list that was given.
+        vectors: One row for each.
     """
 
     first: int
-    texts: list[str]
+    vectors: Vectors
 
 
-def plan_batches(
-    texts: Sequence[str], *, max_texts: int, max_tokens: int, count_tokens: Callable[[str], int]
-) -> Iterator[Batch]:
-    """Cut texts into consecutive batches that keep both limits.
+class BatchEmbedder(Embedder, Protocol):
+    """An embedder that hands over each request's vectors as they come, so that a failure loses none that were paid.
 
-    A text that is over ``max_tokens`` by itself goes alone: only the model can say whether it is too long.
+    Whether one does is asked by ``hasattr(embedder, "embed_batches")``.
+    """
+
+    def embed_batches(self, texts: Sequence[str]) -> Iterator[EmbeddedBatch]:
+        """Yield the vectors of all texts in the order in which they are finished, each text once.
+
+        Args:
+            texts: Any number of texts, none of them empty.
+
+        Raises:
+            EmbeddingError: Some texts have no vector; raised after all that could be had were yielded.
+        """
+        ...
+
+
+class AsyncBatchEmbedder(AsyncEmbedder, Protocol):
+    """The async twin of :class:`BatchEmbedder`."""
+
+    def embed_batches(self, texts: Sequence[str]) -> AsyncIterator[EmbeddedBatch]:
+        """Yield the vectors of all texts in the order in which they are finished, each text once."""
+        ...
+
+
+def batch_size_of(embedder: object) -> int:
+    """Return how many texts one call should get at most: the embedder's hint, else 256."""
+    return int(getattr(embedder, "batch_size", BATCH_SIZE))
+
+
+def in_order(batches: Iterable[EmbeddedBatch], count: int, dimensions: int) -> Vectors:
+    """Put what came in any order in the order of the texts.
 
     Args:
-        texts: What is to be embedded.
-        max_texts: Texts in a batch.
-        max_tokens: Tokens in a batch, summed over its texts.
-        count_tokens: The tokens of one text, or an upper bound.
+        batches: They hold every text once.
+        count: How many texts there are.
+        dimensions: The length of a vector where there are no texts.
     """
-    first = total = 0
-    for position, text in enumerate(texts):
-        tokens = count_tokens(text)
-        full = position - first == max_texts or total + tokens > max_tokens
-        if full and position > first:
-            yield Batch(first, list(texts[first:position]))
-            first, total = position, 0
-        total += tokens
-    if first < len(texts):
-        yield Batch(first, list(texts[first:]))
+    ordered = [batch.vectors for batch in sorted(batches, key=lambda batch: batch.first)]
+    return np.concatenate(ordered) if count else np.empty((0, dimensions), np.float32)
 
 
 def check_texts(texts: Sequence[str]) -> None:

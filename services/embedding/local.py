@@ -43,6 +43,8 @@ class LocalEmbedder:
     model = "wordllama-l2-supercat-256"
     dimensions = 256
     batch_size = 2000
+    # Making a vector costs less than fetching one that was kept.
+    cached = False
 
     def __init__(self) -> None:
         if importlib.util.find_spec("wordllama") is None:

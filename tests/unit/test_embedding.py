@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import socket
 import subprocess
 import sys
@@ -16,16 +17,26 @@ from openai import AsyncOpenAI, OpenAI
 from pgcorpus.config import Settings
 from pgcorpus.errors import ConfigError, EmbeddingError, MissingExtraError
 from pgcorpus.services.embedding import (
+    KNOWN_MODELS,
+    AsyncOpenAIEmbedder,
     Embedder,
     LocalEmbedder,
     OpenAIEmbedder,
+    batch_size_of,
     check_embeddings,
     choose_embedder,
     pad,
 )
 from pgcorpus.services.embedding import local as local_module
-from pgcorpus.services.embedding.base import plan_batches
-from pgcorpus.services.embedding.openai import utf8_bytes
+from pgcorpus.services.embedding.batches import (
+    Batch,
+    consecutive,
+    cut_to_bytes,
+    cut_to_tokens,
+    halves,
+    plan_batches,
+    utf8_bytes,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -108,25 +119,61 @@ def test_a_vector_that_cannot_be_searched_is_named(rows: Any, message: str) -> N
 # Planning
 
 
+def plan(texts: list[str], max_texts: int, max_tokens: int) -> list[Batch]:
+    return list(plan_batches(texts, [len(text) for text in texts], max_texts=max_texts, max_tokens=max_tokens))
+
+
 def test_batches_hold_every_text_once_in_order_within_both_limits() -> None:
     lengths = np.random.default_rng(1).integers(1, 40, size=500)
     texts = ["x" * int(length) for length in lengths]
-    batches = list(plan_batches(texts, max_texts=7, max_tokens=60, count_tokens=len))
-    assert [text for batch in batches for text in batch.texts] == texts
-    assert all(texts[batch.first] is batch.texts[0] for batch in batches)
+    batches = plan(texts, 7, 60)
+    assert [position for batch in batches for position in batch.positions] == list(range(500))
+    assert all(batch.texts == [texts[position] for position in batch.positions] for batch in batches)
     assert all(len(batch.texts) <= 7 and sum(map(len, batch.texts)) <= 60 for batch in batches)
     assert max(len(batch.texts) for batch in batches) == 7
 
 
 def test_both_limits_can_be_reached_exactly() -> None:
-    assert [len(b.texts) for b in plan_batches(["ab"] * 4, max_texts=2, max_tokens=9, count_tokens=len)] == [2, 2]
-    assert [len(b.texts) for b in plan_batches(["ab"] * 4, max_texts=9, max_tokens=4, count_tokens=len)] == [2, 2]
+    assert [len(batch.texts) for batch in plan(["ab"] * 4, 2, 9)] == [2, 2]
+    assert [len(batch.texts) for batch in plan(["ab"] * 4, 9, 4)] == [2, 2]
 
 
 def test_a_text_over_the_limit_goes_alone() -> None:
     texts = ["a" * 99, "b", "c" * 99, "d"]
-    batches = plan_batches(texts, max_texts=9, max_tokens=10, count_tokens=len)
-    assert [(batch.first, batch.texts) for batch in batches] == [(n, [text]) for n, text in enumerate(texts)]
+    assert [list(batch.positions) for batch in plan(texts, 9, 10)] == [[0], [1], [2], [3]]
+
+
+def test_the_halves_of_a_batch_are_the_batch() -> None:
+    batch = Batch([3, 4, 7], ["a", "b", "c"])
+    assert halves(batch) == [([3], ["a"]), ([4, 7], ["b", "c"])]
+
+
+@pytest.mark.parametrize(
+    ("positions", "pieces"),
+    [([5], [[5]]), ([1, 2, 3], [[1, 2, 3]]), ([0, 2, 3, 9], [[0], [2, 3], [9]]), (range(2), [[0, 1]])],
+)
+def test_positions_are_cut_where_one_is_missing(positions: Any, pieces: list[list[int]]) -> None:
+    assert [list(positions[piece]) for piece in consecutive(positions)] == pieces
+
+
+def test_a_text_is_cut_to_bytes_between_characters() -> None:
+    assert [cut_to_bytes("aé漢😀", limit) for limit in range(11)] == [
+        "", "a", "a", "aé", "aé", "aé", "aé漢", "aé漢", "aé漢", "aé漢", "aé漢😀",
+    ]  # fmt: skip
+
+
+def test_a_text_is_cut_to_tokens_in_a_few_counts() -> None:
+    counted: list[str] = []
+
+    def count(text: str) -> int:
+        counted.append(text)
+        return len(text.split())
+
+    words = " ".join(f"w{number}" for number in range(10_000))
+    beginning = cut_to_tokens(words, 100, count)
+    assert len(beginning.split()) == 100
+    assert len(words[: len(beginning) + 1].split()) == 101 or words[len(beginning)] == " "
+    assert len(counted) < 20
 
 
 def test_tokens_are_counted_in_bytes_and_not_in_characters() -> None:
@@ -139,7 +186,7 @@ def test_tokens_are_counted_in_bytes_and_not_in_characters() -> None:
 def test_importing_the_embedders_imports_neither_openai_nor_wordllama() -> None:
     code = (
         "import sys, pgcorpus.services.embedding as e\n"
-        "e.OpenAIEmbedder(api_key='x'); e.LocalEmbedder()\n"
+        "e.OpenAIEmbedder(api_key='x'); e.AsyncOpenAIEmbedder(api_key='x'); e.LocalEmbedder()\n"
         "print({'openai', 'wordllama', 'httpx'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -177,6 +224,10 @@ def test_vectors_that_cannot_be_compared_have_different_identities(
         {"dimensions": 0},
         {"max_inputs": 0},
         {"max_tokens": 0},
+        {"max_input_tokens": 0},
+        {"concurrency": 0},
+        {"rounds": 0},
+        {"model": "text-embedding-ada-002", "dimensions": 512},
         {"client": OpenAI(api_key="x"), "base_url": "http://localhost/v1"},
         {"client": OpenAI(api_key="x"), "max_retries": 0},
         {"client": AsyncOpenAI(api_key="x")},
@@ -186,6 +237,32 @@ def test_arguments_that_cannot_work_are_refused_at_once(options: dict[str, Any])
     key: dict[str, Any] = {} if "client" in options else {"api_key": "x"}
     with pytest.raises(ConfigError):
         OpenAIEmbedder(**key, **options)
+
+
+def test_each_embedder_wants_a_client_of_its_kind() -> None:
+    with pytest.raises(ConfigError, match=r"openai\.AsyncOpenAI"):
+        AsyncOpenAIEmbedder(client=OpenAI(api_key="x"))  # type: ignore[type-var]
+
+
+def test_both_openai_embedders_take_the_same_arguments() -> None:
+    assert inspect.signature(OpenAIEmbedder) == inspect.signature(AsyncOpenAIEmbedder)
+
+
+def test_the_known_models_say_what_the_embedders_say() -> None:
+    assert KNOWN_MODELS[LocalEmbedder.model].dimensions == LocalEmbedder.dimensions
+    assert OpenAIEmbedder(api_key="x").dimensions == KNOWN_MODELS["text-embedding-3-small"].dimensions
+
+
+def test_the_page_of_embedders_lists_the_known_models() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "embedders.md").read_text()
+    for name, provider, dimensions, shortenable, tokens in KNOWN_MODELS.values():
+        limit = f"{tokens:,}" if tokens else "any"
+        assert f"| `{name}` | {provider} | {dimensions} | {'yes' if shortenable else 'no'} | {limit} |" in page
+
+
+def test_a_batch_size_is_a_hint_that_may_be_missing() -> None:
+    assert batch_size_of(object()) == 256
+    assert batch_size_of(LocalEmbedder()) == 2000
 
 
 def test_a_malformed_address_is_a_setting_that_is_wrong() -> None:
