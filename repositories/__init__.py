@@ -10,6 +10,7 @@ from pgcorpus.repositories.vector import VectorRepository
 from pgcorpus.repositories.writing.drafts import DocumentLike, Draft
 from pgcorpus.repositories.writing.index_policy import IndexPolicy
 from pgcorpus.repositories.writing.sync import SyncReport
+from pgcorpus.repositories.writing.syncing import SyncPlan
 from pgcorpus.repositories.writing.upserting import UpsertReport
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "IndexPolicy",
     "Page",
     "SearchOptions",
+    "SyncPlan",
     "SyncReport",
     "TextHit",
     "UpsertReport",

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Pool, Select, Update, select, update
+from sqlalchemy import Pool, Select, TextClause, Update, select, text, update
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.orm import Session
 
 from pgcorpus.models import Collection, Metric
+from pgcorpus.names import regclass_name
 from pgcorpus.repositories.scope import Reference, Scope
 from pgcorpus.repositories.transactions import connection_of, require_transaction
 
 _MOST_REMEMBERED = 10_000
+
+# Advisory locks of two numbers: ours, and one of so many that a transaction may write to any number of collections.
+_GATES = 0x7067636F
+_NUMBER_OF_GATES = 256
+_SHARE_GATE = text("""
+    SELECT pg_advisory_xact_lock_shared(:gates, :gate), current_setting('transaction_isolation')
+    IN ('repeatable read', 'serializable') AND has_any_column_privilege(:collections, 'UPDATE') AS lockable
+""")
+_CLOSE_GATE = text("SELECT pg_advisory_xact_lock(:gates, :gate)")
 
 # Of each pool, the collections seen, by tenant and name. A search asks the server in its own statement whether what
 # is remembered still holds, so this saves a round trip and can never be wrong.
@@ -36,7 +47,10 @@ class Collections:
 
     def find(self) -> Collection | None:
         """Return the scope's collection, unchecked, or None."""
-        return self._session.scalars(collection_named(self._scope.tenant, self._scope.collection)).one_or_none()
+        return self._find(collection_named(self._scope.tenant, self._scope.collection))
+
+    def _find(self, statement: Select[Any]) -> Collection | None:
+        return self._session.scalars(statement).one_or_none()
 
     def get(self) -> Collection:
         """Return the scope's collection.
@@ -46,6 +60,30 @@ class Collections:
             EmbeddingModelMismatchError: It was embedded with another model.
         """
         return self._scope.checked(self.find())
+
+    def held(self) -> Collection:
+        """Return the scope's collection for a write: until the transaction ends its place is not taken by another.
+
+        Raises:
+            CollectionNotFoundError: Nothing was written to it yet.
+            EmbeddingModelMismatchError: It was embedded with another model.
+        """
+        return self._scope.checked(self._hold())
+
+    def _hold(self) -> Collection | None:
+        """Share the gate, and look in a statement of its own: it sees what was committed while we waited there.
+
+        A snapshot of the whole transaction does not, so there the row is locked, which fails if it has lost its name
+        (SQLSTATE 40001). FOR KEY SHARE asks for UPDATE on the table: without, that is left out.
+        """
+        tenant, name = self._scope.tenant, self._scope.collection
+        connection = connection_of(self._session, self._scope.model)
+        collections = regclass_name(connection.schema_for_object(_TABLE), _TABLE.name)
+        gate = share_gate(tenant, name).bindparams(collections=collections)
+        found = collection_named(tenant, name)
+        if connection.execute(gate).one().lockable:
+            found = found.with_for_update(read=True, key_share=True)
+        return self._find(found)
 
     def reference(self, *, fresh: bool = False) -> Reference:
         """Return the collection as it was last seen; the statement that uses it confirms it.
@@ -79,7 +117,7 @@ class Collections:
         return self._scope.checked(None if row is None else Reference(*row))
 
     def ensure(self) -> Collection:
-        """Return the scope's collection, made if there is none, with its embedding model set.
+        """Return the scope's collection for a write, made if there is none, with its embedding model set.
 
         Raises:
             EmbeddingModelMismatchError: It was embedded with another model.
@@ -87,11 +125,11 @@ class Collections:
         """
         require_transaction(connection_of(self._session, self._scope.model))
         scope = self._scope
-        if (found := self.find()) is None:
+        if (found := self._hold()) is None:
             self._session.execute(
                 new_collection(scope.tenant, scope.collection, scope.embedding_model, scope.metric, scope.language)
             )
-            found = self.find()
+            found = self._hold()
         collection = scope.checked(found)
         if scope.embedding_model and collection.embedding_model is None:
             self._session.execute(claim_model(collection.id, scope.embedding_model))
@@ -103,12 +141,31 @@ class Collections:
         return self._session.scalars(collections_of(self._scope.tenant)).all()
 
 
+_TABLE: Any = Collection.__table__
 _REFERENCE = select(Collection.id, Collection.embedding_model, Collection.distance, Collection.language)
 
 
 def collection_named(tenant: str, name: str) -> Select[Any]:
     """Return the collection of that name."""
     return select(Collection).where(Collection.tenant_id == tenant, Collection.name == name)
+
+
+def share_gate(tenant: str, name: str) -> TextClause:
+    """Share the gate of a collection's writers until the transaction ends; ``collections`` is the table's name.
+
+    A writer waits here while the collection changes places with another (:mod:`pgcorpus.repositories.switching`), and
+    that waits for the writers who came before. Writers do not wait for each other.
+    """
+    return _SHARE_GATE.bindparams(gates=_GATES, gate=_gate(tenant, name))
+
+
+def close_gate(tenant: str, name: str) -> TextClause:
+    """Wait for the writers of a collection, and let none begin until the transaction ends."""
+    return _CLOSE_GATE.bindparams(gates=_GATES, gate=_gate(tenant, name))
+
+
+def _gate(tenant: str, name: str) -> int:
+    return int.from_bytes(blake2b(f"{tenant}/{name}".encode(), digest_size=8).digest(), "big") % _NUMBER_OF_GATES
 
 
 def new_collection(tenant: str, name: str, embedding_model: str | None, metric: Metric, language: str) -> Insert:

@@ -26,6 +26,7 @@ from pgcorpus.repositories.writing.drafts import DocumentLike, Draft, check_name
 from pgcorpus.repositories.writing.index_policy import IndexPolicy
 from pgcorpus.repositories.writing.loading import Progress
 from pgcorpus.repositories.writing.sync import SyncReport
+from pgcorpus.repositories.writing.syncing import SyncPlan
 from pgcorpus.repositories.writing.upserting import UpsertReport
 from pgcorpus.repositories.writing.writer import DocumentWriter
 
@@ -288,8 +289,8 @@ class DocumentRepository(VectorRepository[Any]):
         """
         return self._writer.bulk_load(documents, index=index, source=source, progress=progress, expected=expected)
 
-    def plan_sources(self, sources: Mapping[str, Sequence[Draft]]) -> Sequence[Draft]:
-        """Return the drafts whose embedding is not stored yet; nothing is written.
+    def plan_sources(self, sources: Mapping[str, Sequence[Draft]]) -> SyncPlan:
+        """Return what :meth:`sync_sources` would do and which embeddings it needs; nothing is written.
 
         Args:
             sources: Of each source, all its documents in order.

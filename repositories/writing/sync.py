@@ -47,25 +47,34 @@ class SyncReport:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The writes that bring one source to its new version.
+    """The writes that bring one source to its new version: places in its list of drafts, which may be on disk.
 
     Attributes:
-        inserts: New documents with their positions.
-        rewrites: Documents whose content changed.
+        inserts: New documents.
+        rewrites: Documents whose content changed, or that wait for their embedding.
         touches: Documents whose metadata, position or further columns changed, or may have.
         deletes: Keys of documents that vanished.
         unchanged: How many are as they were.
+        positions: Of every draft, the position it is to have.
+        keys: Of every draft, its key.
     """
 
-    inserts: list[tuple[Draft, int]]
-    rewrites: list[tuple[Draft, int]]
-    touches: list[tuple[Draft, int]]
+    inserts: list[int]
+    rewrites: list[int]
+    touches: list[int]
     deletes: list[str]
     unchanged: int
+    positions: list[int]
+    keys: list[str]
 
-    def needing_embedding(self) -> list[Draft]:
-        """Return the drafts whose embedding is not in the database yet."""
-        return [draft for draft, _ in [*self.inserts, *self.rewrites]]
+    def needing_embedding(self) -> list[int]:
+        """Return the places of the drafts whose embedding is not in the database yet."""
+        return [*self.inserts, *self.rewrites]
+
+    def report(self) -> SyncReport:
+        """Return what the writes amount to."""
+        updated = len(self.rewrites) + len(self.touches)
+        return SyncReport(len(self.inserts), updated, self.unchanged, len(self.deletes))
 
 
 def compare(drafts: Sequence[Draft], stored: Iterable[Stored], language: str = DEFAULT_LANGUAGE) -> Changes:
@@ -80,28 +89,26 @@ def compare(drafts: Sequence[Draft], stored: Iterable[Stored], language: str = D
         DocumentError: Two drafts have one key, or a draft cannot be stored; the message names the position.
     """
     check_drafts(drafts)
-    drafts = [draft if draft.language else replace(draft, language=language) for draft in drafts]
     present = {row.key: row for row in stored}
-    positions = assign_positions([row.position if (row := present.get(d.key)) else None for d in drafts])
-    changes = Changes([], [], [], sorted(present.keys() - {draft.key for draft in drafts}), 0)
-    unchanged = 0
-    for draft, position in zip(drafts, positions, strict=True):
-        target = _kind_of_change(draft, position, present.get(draft.key), changes)
-        if target is None:
-            unchanged += 1
-        else:
-            target.append((draft, position))
-    return Changes(changes.inserts, changes.rewrites, changes.touches, changes.deletes, unchanged)
+    keys = [draft.key for draft in drafts]
+    positions = assign_positions([row.position if (row := present.get(key)) else None for key in keys])
+    changes = Changes([], [], [], sorted(present.keys() - set(keys)), 0, positions, keys)
+    for place, draft in enumerate(drafts):
+        target = _kind_of_change(draft, positions[place], language, present.get(draft.key), changes)
+        if target is not None:
+            target.append(place)
+    return replace(changes, unchanged=len(keys) - len(changes.needing_embedding()) - len(changes.touches))
 
 
 def _kind_of_change(
-    draft: Draft, position: int, row: Stored | None, changes: Changes
-) -> list[tuple[Draft, int]] | None:
+    draft: Draft, position: int, language: str, row: Stored | None, changes: Changes
+) -> list[int] | None:
     if row is None:
         return changes.inserts
     if row.content_hash != content_hash(draft.content) or not row.embedded:
         return changes.rewrites
-    same = row.position == position and row.language == draft.language and same_json(row.meta, dict(draft.meta))
+    same_language = row.language == (draft.language or language)
+    same = row.position == position and same_language and same_json(row.meta, dict(draft.meta))
     # Whether further columns differ is for the server to say: it writes only what does.
     return None if same and not draft.fields else changes.touches
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection
@@ -24,6 +25,22 @@ from pgcorpus.repositories.writing.upserting import UpsertReport, upsert_drafts,
 
 _KEY_ELSEWHERE = "A key of another source's document is free once that is deleted, or its source synced without it."
 
+# Updates at a time.
+_PAGE = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class SyncPlan:
+    """What a sync of sources would do.
+
+    Attributes:
+        needed: Of each source, the places in its list of the documents whose embedding is not stored yet.
+        report: What would be written.
+    """
+
+    needed: Mapping[str, Sequence[int]]
+    report: SyncReport
+
 
 class SourceSync:
     """Plans and writes new versions of sources.
@@ -39,14 +56,15 @@ class SourceSync:
         self._scope = scope
         self._collections = collections
 
-    def plan(self, sources: Mapping[str, Sequence[Draft]]) -> list[Draft]:
-        """Return the drafts whose embedding is not stored yet."""
+    def plan(self, sources: Mapping[str, Sequence[Draft]]) -> SyncPlan:
+        """Return what a write would do, and which drafts' embeddings are not stored yet."""
         _check_sources(sources)
         found = self._collections.find()
         stored = self._stored(self._scope.checked(found), sources) if found else {}
         language = found.language if found else self._scope.language
-        changes = [compare(drafts, stored.get(source, ()), language) for source, drafts in sources.items()]
-        return [draft for change in changes for draft in change.needing_embedding()]
+        changes = {source: compare(drafts, stored.get(source, ()), language) for source, drafts in sources.items()}
+        needed = {source: change.needing_embedding() for source, change in changes.items()}
+        return SyncPlan(needed, sum((change.report() for change in changes.values()), SyncReport()))
 
     def write(self, sources: Mapping[str, Sequence[Draft]]) -> SyncReport:
         """Make the sources consist of these drafts; all or none.
@@ -68,8 +86,32 @@ class SourceSync:
             self._check_embeddings(change, sources[source])
         # Of all sources first: a document may have moved from one to another.
         self._delete_keys(collection.id, [key for change in changes.values() for key in change.deletes])
-        reports = [self._write(collection, source, change) for source, change in changes.items()]
-        return sum(reports, SyncReport())
+        return self._write_changes(collection, sources, changes)
+
+    def _write_changes(
+        self, collection: Collection, sources: Mapping[str, Sequence[Draft]], changes: Mapping[str, Changes]
+    ) -> SyncReport:
+        def in_key_order(kind: str) -> Iterator[Draft]:
+            # Two writers then never wait in a circle; and no more of them is in memory than is being sent.
+            found = [
+                (change.keys[place], source, place)
+                for source, change in changes.items()
+                for place in getattr(change, kind)
+            ]
+            for _, source, place in sorted(found):
+                yield replace(sources[source][place], source=source, position=changes[source].positions[place])
+
+        self._insert(collection, in_key_order("inserts"))
+        done = self._update(collection, in_key_order("rewrites"))
+        done += self._update(collection, (replace(each, embedding=None) for each in in_key_order("touches")))
+        foreseen = sum((change.report() for change in changes.values()), SyncReport())
+        # Of the touches the server knows which ones differ.
+        return replace(
+            foreseen,
+            added=foreseen.added + done.inserted,
+            updated=done.updated,
+            unchanged=foreseen.unchanged + done.unchanged,
+        )
 
     def _stored(self, collection: Collection, sources: Mapping[str, Any]) -> dict[str, list[Stored]]:
         rows = self._session.execute(statements.stored_of_sources(self._scope.model, collection.id, list(sources)))
@@ -79,44 +121,32 @@ class SourceSync:
         return by_source
 
     def _check_embeddings(self, change: Changes, drafts: Sequence[Draft]) -> None:
-        positions = {draft.key: position for position, draft in enumerate(drafts)}
-        for draft in change.needing_embedding():
-            place = f"document {positions[draft.key]}, {draft.key!r}"
+        for place in change.needing_embedding():
+            draft = drafts[place]
+            name = f"document {place}, {draft.key!r}"
             if draft.embedding is None:
-                raise VectorError(f"{place} is new or changed and has no embedding")
-            checked_vector(draft.embedding, self._scope.dimensions, place)
+                raise VectorError(f"{name} is new or changed and has no embedding")
+            checked_vector(draft.embedding, self._scope.dimensions, name)
 
     def _delete_keys(self, collection_id: int, keys: Sequence[str]) -> None:
         if keys:
             self._session.execute(statements.delete_keys(self._scope.model, collection_id, sorted(keys)))
 
-    def _write(self, collection: Collection, source: str, change: Changes) -> SyncReport:
-        self._insert(collection, [_placed(item, source) for item in change.inserts])
-        updates = [_placed(item, source) for item in change.rewrites]
-        updates += [replace(_placed(item, source), embedding=None) for item in change.touches]
-        done = self._update(collection, updates)
-        return SyncReport(
-            len(change.inserts) + done.inserted, done.updated, change.unchanged + done.unchanged, len(change.deletes)
-        )
-
     def _insert(self, collection: Collection, drafts: Iterable[Draft]) -> None:
         maker = RowMaker(self._scope.model, checked=True, noun="document")
-        ordered = sorted(drafts, key=lambda draft: draft.key)  # so that two writers never wait in a circle
-        rows = maker.rows(values_of(draft, collection) for draft in ordered)
+        rows = maker.rows(values_of(draft, collection) for draft in drafts)
         for _ in insert_rows(self._connection, rows):
             pass
 
-    def _update(self, collection: Collection, drafts: Sequence[Draft]) -> UpsertReport:
-        return upsert_drafts(self._connection, self._scope.model, collection, drafts)
+    def _update(self, collection: Collection, drafts: Iterator[Draft]) -> UpsertReport:
+        done = UpsertReport()
+        while page := list(islice(drafts, _PAGE)):
+            done += upsert_drafts(self._connection, self._scope.model, collection, page)
+        return done
 
     @property
     def _connection(self) -> Connection:
         return connection_of(self._session, self._scope.model)
-
-
-def _placed(item: tuple[Draft, int], source: str) -> Draft:
-    draft, position = item
-    return replace(draft, source=source, position=position)
 
 
 def _check_sources(sources: Mapping[str, Sequence[Draft]]) -> None:

@@ -23,6 +23,11 @@ class UpsertReport:
     updated: int = 0
     unchanged: int = 0
 
+    def __add__(self, other: UpsertReport) -> UpsertReport:
+        return UpsertReport(
+            self.inserted + other.inserted, self.updated + other.updated, self.unchanged + other.unchanged
+        )
+
 
 def upsert_drafts(
     connection: Connection, model: type[Any], collection: Collection, drafts: Sequence[Draft]

@@ -23,7 +23,7 @@ from pgcorpus.repositories.writing.refusals import as_document_errors
 from pgcorpus.repositories.writing.rows import RowMaker
 from pgcorpus.repositories.writing.selection import checked_changes, limiting_condition
 from pgcorpus.repositories.writing.sync import SyncReport
-from pgcorpus.repositories.writing.syncing import SourceSync
+from pgcorpus.repositories.writing.syncing import SourceSync, SyncPlan
 from pgcorpus.repositories.writing.upserting import UpsertReport, upsert_drafts, values_of
 
 _USE_UPSERT = "upsert() updates what is stored."
@@ -79,7 +79,7 @@ class DocumentWriter:
             collection = self._collections.ensure()
             report = upsert_drafts(self._connection, self._scope.model, collection, drafts)
             if report.updated:
-                self._refresh(collection.id, drafts)
+                self._refresh(collection.id, (draft.key for draft in drafts))
             return report
 
     def bulk_load(
@@ -113,8 +113,8 @@ class DocumentWriter:
                 way_out=_USE_UPSERT,
             )
 
-    def plan_sources(self, sources: Mapping[str, Sequence[Draft]]) -> list[Draft]:
-        """Return the drafts whose embedding is not stored yet; nothing is written."""
+    def plan_sources(self, sources: Mapping[str, Sequence[Draft]]) -> SyncPlan:
+        """Return what a sync would do and which embeddings it needs; nothing is written."""
         return self._sync.plan(sources)
 
     def sync_source(self, source: str, documents: Iterable[DocumentLike]) -> SyncReport:
@@ -128,23 +128,23 @@ class DocumentWriter:
         """Make the sources consist of these documents: add, update, and delete what vanished."""
         report = self._sync.write(sources)
         if report.updated:
-            self._refresh(self._collections.get().id, [draft for drafts in sources.values() for draft in drafts])
+            self._refresh(self._collections.held().id, (draft.key for drafts in sources.values() for draft in drafts))
         return report
 
     def delete(self, where: Where | None = None, *, everything: bool = False) -> int:
         """Delete the documents that match a filter and return how many there were."""
         condition = limiting_condition(where, self._scope.model, everything=everything)
-        return self._execute(statements.delete_where(self._scope.model, self._collections.get().id, condition))
+        return self._execute(statements.delete_where(self._scope.model, self._collections.held().id, condition))
 
     def delete_sources(self, sources: Sequence[str]) -> int:
         """Delete all documents of the sources and return how many there were."""
-        return self._execute(statements.delete_sources(self._scope.model, self._collections.get().id, sources))
+        return self._execute(statements.delete_sources(self._scope.model, self._collections.held().id, sources))
 
     def update_meta(self, where: Where | None, changes: Mapping[str, Any], *, remove: Iterable[str] = ()) -> int:
         """Merge values into the metadata of the documents that match, and return how many changed."""
         values, names = checked_changes(changes, remove)
         condition = compile_filter(where, self._scope.model)
-        collection = self._collections.get()
+        collection = self._collections.held()
         if not values and not names:
             return 0
         return self._execute(statements.merge_meta(self._scope.model, collection.id, condition, values, names))
@@ -165,15 +165,12 @@ class DocumentWriter:
         model = self._scope.model
         return document if isinstance(document, model) else model(**attributes_of(draft))
 
-    def _refresh(self, collection_id: int, drafts: Iterable[Draft]) -> None:
-        """Load again what the session holds of the drafts: a stale version would make its next flush fail."""
-        keys = {draft.key for draft in drafts}
+    def _refresh(self, collection_id: int, written: Iterable[str]) -> None:
+        """Load again what the session holds of these keys: a stale version would make its next flush fail."""
         loaded = [instance_dict(each) for each in self._session.identity_map.values()]
-        held = [
-            each["key"] for each in loaded if each.get("collection_id") == collection_id and each.get("key") in keys
-        ]
-        if held:
-            statement = statements.documents_of_keys(self._scope.model, collection_id, held)
+        held = {each.get("key") for each in loaded if each.get("collection_id") == collection_id}
+        if held and (stale := [key for key in written if key in held]):
+            statement = statements.documents_of_keys(self._scope.model, collection_id, stale)
             self._session.scalars(statement, execution_options={"populate_existing": True}).all()
 
     def _execute(self, statement: Executable) -> int:

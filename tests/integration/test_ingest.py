@@ -17,10 +17,11 @@ from pgcorpus.errors import DocumentError, EmbeddingError, EmbeddingModelMismatc
 from pgcorpus.models import Document
 from pgcorpus.repositories import DocumentRepository, SyncReport
 from pgcorpus.repositories.writing.indexes import build_missing, drop_for_first_load, is_missing
-from pgcorpus.services import ingest as ingest_module
 from pgcorpus.services.chunking import Passage
 from pgcorpus.services.embedding import pad
-from pgcorpus.services.ingest import Ingestor, IngestReport, Progress, Stage
+from pgcorpus.services.embedding.base import Vectors
+from pgcorpus.services.ingesting import Ingestor, IngestReport, Progress, Stage
+from pgcorpus.services.ingesting import run as run_module
 from pgcorpus.services.sources import Source, find_sources
 from tests.support.embedder import CountingEmbedder
 from tests.support.waiting import wait_until
@@ -118,7 +119,7 @@ def test_another_model_is_refused_before_anything_is_read_or_embedded(engine: En
 def test_a_source_is_whole_or_not_there_when_the_embedder_fails(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest_module, "GROUP_PASSAGES", 30)
+    monkeypatch.setattr(run_module, "GROUP_PASSAGES", 30)
 
     def fail(texts: Sequence[str]) -> None:
         if "text 40" in texts:
@@ -154,8 +155,42 @@ def test_what_another_process_deleted_meanwhile_is_embedded_after_all(engine: En
                 DocumentRepository(session).delete_sources(["a"])
 
     embedder = CountingEmbedder(before=interfere)
-    assert ingest(engine, source("a", "old", "new"), embedder=embedder).changes == SyncReport(added=2)
+    report = ingest(engine, source("a", "old", "new"), embedder=embedder, cache=False)
+    assert report.changes == SyncReport(added=2)
     assert embedder.texts == ["new", "old"]
+
+
+def test_however_often_others_change_a_source_meanwhile_it_is_written(engine: Engine) -> None:
+    """Each time between a plan and its write, another ingest changes what was to be kept."""
+    ingest(engine, source("a", "one", "two"))
+
+    def interfere(texts: Sequence[str]) -> None:
+        with session_factory(engine).begin() as session:
+            for kept in session.scalars(select(Document).order_by(Document.position).limit(1)):
+                session.delete(kept)
+
+    embedder = CountingEmbedder(before=interfere)
+    report = ingest(engine, source("a", "one", "two", "new"), embedder=embedder, cache=False)
+    assert report.changes.added == 3
+    assert [content for _, content in contents(engine)] == ["one", "two", "new"]
+    assert sorted(embedder.texts) == ["new", "one", "two"]
+
+
+def test_vectors_longer_than_the_column_are_refused_before_one_is_paid_for(engine: Engine) -> None:
+    embedder = CountingEmbedder(dimensions=3072)
+    unread = Source("a", 1, lambda: pytest.fail("it was read"))
+    with pytest.raises(EmbeddingError, match="have 3072 dimensions and the column has 1536"):
+        ingest(engine, unread, embedder=embedder)
+    assert embedder.texts == []
+
+
+def test_an_embedder_that_answers_too_little_is_told_so(engine: Engine) -> None:
+    class Lossy(CountingEmbedder):
+        def embed(self, texts: Sequence[str]) -> Vectors:
+            return super().embed(texts)[1:]
+
+    with pytest.raises(EmbeddingError, match="answered 2 vectors for 3 texts"):
+        ingest(engine, source("a", "one", "two", "three"), embedder=Lossy(), cache=False)
 
 
 def test_progress_reaches_the_whole_size(engine: Engine) -> None:
@@ -172,13 +207,14 @@ def test_progress_reaches_the_whole_size(engine: Engine) -> None:
 
 
 def test_a_first_load_builds_the_index_after_the_data(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest_module, "GROUP_PASSAGES", 1)
+    monkeypatch.setattr(run_module, "GROUP_PASSAGES", 1)
     during: list[bool | None] = []
     embedder = CountingEmbedder(before=lambda _: during.append(index_is_valid(engine)))
     stages: list[Stage] = []
-    sources = (source("a", "one"), source("b", "two"))
+    sources = [source(name, name) for name in ("one", "two", "three")]
     ingest(engine, *sources, embedder=embedder, progress=lambda each: stages.append(each.stage))
-    assert during == [True, None], "it is dropped with the first write, not before"
+    # The second is embedded while the first is written.
+    assert (during[0], during[2]) == (True, None), "it is dropped with the first write, not before"
     assert stages[-1] is Stage.INDEXING
     assert index_is_valid(engine) is True
 
@@ -195,7 +231,7 @@ def test_a_later_load_keeps_the_index(engine: Engine) -> None:
 def test_an_index_that_a_failed_load_left_out_is_built_by_the_next(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest_module, "GROUP_PASSAGES", 1)
+    monkeypatch.setattr(run_module, "GROUP_PASSAGES", 1)
 
     def fail(texts: Sequence[str]) -> None:
         if "two" in texts:
@@ -269,11 +305,11 @@ def test_a_role_that_does_not_own_the_table_loads_with_the_index_present(engine:
 KILLED = """
 import os, sys
 from pgcorpus.database import create_engine
-from pgcorpus.services import ingest
+from pgcorpus.services.ingesting import Ingestor, run
 from pgcorpus.services.chunking import Passage
 from pgcorpus.services.sources import Source
 from tests.support.embedder import CountingEmbedder
-ingest.GROUP_PASSAGES = 20
+run.GROUP_PASSAGES = 20
 seen = []
 def before(texts):
     seen.extend(texts)
@@ -281,7 +317,7 @@ def before(texts):
         print("half", flush=True)
         sys.stdin.read()
 sources = [Source(f"s{n}", 1, lambda n=n: [Passage(f"text {n} {i}") for i in range(10)]) for n in range(10)]
-ingest.Ingestor(create_engine(sys.argv[1]), CountingEmbedder(before=before)).ingest(sources)
+Ingestor(create_engine(sys.argv[1]), CountingEmbedder(before=before)).ingest(sources)
 """
 
 

@@ -29,7 +29,7 @@ from pgcorpus.errors import (
     VectorError,
 )
 from pgcorpus.models import Collection, Document, DocumentMixin, VectorMapped, vector_column
-from pgcorpus.repositories import DocumentRepository, Draft, SyncReport
+from pgcorpus.repositories import DocumentRepository, Draft, SyncPlan, SyncReport
 from pgcorpus.vectors import Array
 from tests.support.vectors import random_vectors, unit
 
@@ -205,11 +205,12 @@ def test_a_source_is_added_then_left_alone_then_changed(session: Session) -> Non
     repository = DocumentRepository(session)
     first = drafts("a", "b", "c")
     assert repository.sync_sources({"s": first}) == SyncReport(added=3)
-    assert repository.plan_sources({"s": without_embedding(first)}) == []
+    assert repository.plan_sources({"s": without_embedding(first)}) == SyncPlan({"s": []}, SyncReport(unchanged=3))
     assert repository.sync_sources({"s": without_embedding(first)}) == SyncReport(unchanged=3)
     second = [*drafts("x", start=9), *without_embedding(first[1:])]
-    assert [draft.content for draft in repository.plan_sources({"s": without_embedding(second)})] == ["x"]
-    assert repository.sync_sources({"s": second}) == SyncReport(added=1, unchanged=2, deleted=1)
+    plan = repository.plan_sources({"s": without_embedding(second)})
+    assert plan == SyncPlan({"s": [0]}, SyncReport(added=1, unchanged=2, deleted=1))
+    assert repository.sync_sources({"s": second}) == plan.report
     rows = session.scalars(select(Document).order_by(Document.position)).all()
     assert [(row.content, row.version, row.source) for row in rows] == [("x", 1, "s"), ("b", 1, "s"), ("c", 1, "s")]
     assert np.array_equal(rows[1].embedding, unit(1))

@@ -74,7 +74,7 @@ def test_the_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_import_connects_to_nothing_and_loads_no_client() -> None:
     code = (
         "import sys, socket; socket.socket.connect = None\n"
-        "import pgcorpus.database, pgcorpus.repositories, pgcorpus.services.ingest, pgcorpus.schema\n"
+        "import pgcorpus.database, pgcorpus.repositories, pgcorpus.services.ingesting, pgcorpus.schema\n"
         "assert 'openai' not in sys.modules and 'wordllama' not in sys.modules\n"
     )
     environment = {"PGCORPUS_DATABASE_URL": "nonsense"}

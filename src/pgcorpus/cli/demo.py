@@ -25,7 +25,7 @@ from pgcorpus.config import load_settings
 from pgcorpus.database import session_factory
 from pgcorpus.repositories import DocumentRepository
 from pgcorpus.services.embedding import Embedder, LocalEmbedder, pad
-from pgcorpus.services.ingest import Ingestor
+from pgcorpus.services.ingesting import Ingestor
 from pgcorpus.target import embedded_server, open_database
 
 COLLECTION = "demo"
