@@ -17,15 +17,16 @@ from rich.text import Text
 from sqlalchemy import Engine
 
 from pgcorpus import schema
+from pgcorpus.cli.ask import print_answer
 from pgcorpus.cli.ingest import print_report, progress_bar
 from pgcorpus.cli.output import results
 from pgcorpus.cli.search import print_hits
 from pgcorpus.cli.stdlib_docs import stdlib_sources
 from pgcorpus.config import load_settings
-from pgcorpus.database import session_factory
-from pgcorpus.repositories import DocumentRepository
-from pgcorpus.services.embedding import Embedder, LocalEmbedder, pad
+from pgcorpus.services.answering import Answerer
+from pgcorpus.services.embedding import Embedder, LocalEmbedder
 from pgcorpus.services.ingesting import Ingestor
+from pgcorpus.services.retrieval import Retriever
 from pgcorpus.target import embedded_server, open_database
 
 COLLECTION = "demo"
@@ -48,6 +49,7 @@ QUESTIONS = (
 NEXT = """
 Next:
   {program} search "your question" -c {collection} -e local
+  {program} ask "your question" -c {collection} -e local
   {program} ingest README.md docs/ -c mine      your own files (OpenAI if OPENAI_API_KEY is set)
   {program} db psql                             look at the tables; `{program} db reset` deletes it all
 """
@@ -55,7 +57,7 @@ Next:
 
 @click.command()
 def demo() -> None:
-    """Index the documentation of Python's standard library and ask it four questions.
+    """Index the documentation of Python's standard library, ask it four questions, and have one of them answered.
 
     It needs no server and no key: a private PostgreSQL is started and the embedder is local.
     """
@@ -70,6 +72,7 @@ def demo() -> None:
             _index(engine, embedder)
             for question in QUESTIONS:
                 _ask(engine, embedder, question)
+            _answer(engine, embedder, QUESTIONS[1].text)
     finally:
         server.stop()
     results().print(NEXT.format(program=_program(), collection=COLLECTION), markup=False)
@@ -94,17 +97,18 @@ def _index(engine: Engine, embedder: Embedder) -> None:
 
 
 def _ask(engine: Engine, embedder: Embedder, question: Question) -> None:
-    started = time.perf_counter()
-    vector = pad(embedder.embed([question.text]))[0]
-    embedded = time.perf_counter()
-    with session_factory(engine)() as session:
-        repository = DocumentRepository(session, COLLECTION, embedding_model=embedder.model)
-        hits = repository.search(vector, 3, where=question.where)
-    searched = time.perf_counter()
+    hits = Retriever(engine, embedder, COLLECTION).retrieve(question.text, 3, where=question.where)
     condition = f"   where {question.where}" if question.where else ""
-    times = f"   embed {1000 * (embedded - started):.1f} ms, search {1000 * (searched - embedded):.1f} ms"
+    times = "".join(f"   {part} {1000 * seconds:.1f} ms" for part, seconds in hits.seconds.items())
     results().print(Text.assemble("\n", (question.text, "bold"), (condition, "cyan"), (times, "dim")))
     print_hits(hits)
+
+
+def _answer(engine: Engine, embedder: Embedder, question: str) -> None:
+    """Answer in the documents' own words: there is no chat model without a key."""
+    answer = Answerer(engine, embedder, COLLECTION, extractive=True).answer(question)
+    results().print(Text.assemble("\n", (question, "bold"), ("   answered", "dim")))
+    print_answer(answer)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from pgcorpus.cli.ask import ask
 from pgcorpus.cli.cache import cache
 from pgcorpus.cli.collections import collections
 from pgcorpus.cli.db import db
@@ -43,7 +44,7 @@ def cli() -> None:
     """
 
 
-for command in (ingest, search, collections, migrate, cache, db, demo):
+for command in (ingest, search, ask, collections, migrate, cache, db, demo):
     cli.add_command(command)
 
 

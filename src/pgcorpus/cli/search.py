@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,12 +9,10 @@ import click
 from rich.text import Text
 
 from pgcorpus.cli import options
-from pgcorpus.cli.output import print_json, printable, results, snippet
+from pgcorpus.cli.output import print_json, results, snippet
 from pgcorpus.config import load_settings
-from pgcorpus.database import session_factory
-from pgcorpus.models import Document
-from pgcorpus.repositories import DocumentRepository, Hit, compile_filter
-from pgcorpus.services.embedding import choose_embedder, pad
+from pgcorpus.services.embedding import choose_embedder
+from pgcorpus.services.retrieval import Retrieved, Retriever
 
 
 @click.command()
@@ -53,21 +50,16 @@ def search(
     if not query.strip():
         raise click.BadParameter("it is empty", param_hint="QUERY")
     chosen = choose_embedder(embedder, load_settings())
-    with options.migrated_database(database_url) as engine, session_factory(engine)() as session:
-        repository = DocumentRepository(session, collection, tenant, embedding_model=chosen.model)
-        repository.collection()  # a wrong one, or a wrong filter, is refused before the query is paid for
-        compile_filter(where, Document)
-        vector = pad(chosen.embed([query]))[0]
-        started = time.perf_counter()
-        hits = repository.search(vector, k, where=where, exact=exact)
-        seconds = time.perf_counter() - started
+    with options.migrated_database(database_url) as engine:
+        hits = Retriever(engine, chosen, collection, tenant).retrieve(query, k, where=where, exact=exact)
     if as_json:
+        seconds = hits.seconds["search"]
         print_json({"query": query, "collection": collection, "seconds": seconds, "hits": hits_as_json(hits)})
     else:
         print_hits(hits)
 
 
-def print_hits(hits: Sequence[Hit[Any]]) -> None:
+def print_hits(hits: Sequence[Retrieved]) -> None:
     """Print ranked hits for a person."""
     console = results()
     if not hits:
@@ -78,14 +70,14 @@ def print_hits(hits: Sequence[Hit[Any]]) -> None:
             Text.assemble(
                 (f"{rank:>2}. ", "dim"),
                 (f"{hit.score:.3f}  ", "bold green"),
-                (printable(hit.document.source or hit.document.key), "bold"),
+                (snippet(hit.document.source or hit.document.key), "bold"),
                 (f"  {snippet(str(heading), 80)}" if heading else "", "cyan"),
             )
         )
         console.print(Text(f"    {snippet(hit.document.content)}"))
 
 
-def hits_as_json(hits: Sequence[Hit[Any]]) -> list[dict[str, Any]]:
+def hits_as_json(hits: Sequence[Retrieved]) -> list[dict[str, Any]]:
     """Return hits as JSON objects."""
     return [
         {
