@@ -22,6 +22,7 @@ from pgcorpus.cli.demo import demo
 from pgcorpus.cli.ingest import ingest
 from pgcorpus.cli.migrate import migrate
 from pgcorpus.cli.output import fail
+from pgcorpus.cli.reembed import reembed
 from pgcorpus.cli.search import search
 from pgcorpus.errors import ConfigError, DatabaseError, FilterError, PgCorpusError, SearchError
 from pgcorpus.faults import translated
@@ -44,7 +45,7 @@ def cli() -> None:
     """
 
 
-for command in (ingest, search, ask, collections, migrate, cache, db, demo):
+for command in (ingest, search, ask, collections, reembed, migrate, cache, db, demo):
     cli.add_command(command)
 
 
