@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,8 +34,9 @@ _loading = Lock()
 class LocalEmbedder:
     """Embeds with wordllama's ``l2_supercat``: the mean of static token vectors, 256 dimensions, no network.
 
-    The same text always gives the same vector, whatever else is embedded with it. It is made for trying
-    things out and for tests: a sentence model or OpenAI finds clearly more.
+    The same text always gives the same vector, whatever else is embedded with it. It works on one core, unless
+    ``TOKENIZERS_PARALLELISM`` says otherwise before its first use. It is made for trying things out and for tests: a
+    sentence model or OpenAI finds clearly more.
 
     Raises:
         MissingExtraError: ``pgcorpus[local]`` is not installed.
@@ -91,6 +93,9 @@ def _model() -> WordLlamaInference:
 @functools.cache
 def _load() -> WordLlamaInference:
     try:
+        # On all cores (the tokenizer's default) it is an eighth faster alone; in an ingest it takes from the database
+        # what that needs, and both are slower. After a fork it would warn besides. A host's own setting stays.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         with _root_logger_kept():
             import wordllama
         # Its own default looks for the tokenizer in ~/.cache and downloads it, though the wheel holds it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import socket
 import subprocess
 import sys
@@ -363,6 +364,17 @@ def test_every_text_with_a_character_has_a_usable_vector(text: str) -> None:
 def test_a_text_that_has_no_vector_is_named(texts: Any, message: str) -> None:
     with pytest.raises(EmbeddingError, match=message):
         LocalEmbedder().embed(texts)
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, "false"), ({"TOKENIZERS_PARALLELISM": "true"}, "true")])
+def test_it_takes_one_core_unless_told_otherwise(given: dict[str, str], expected: str) -> None:
+    code = (
+        "import os; from pgcorpus.services.embedding import LocalEmbedder\n"
+        "LocalEmbedder().embed(['a', 'b']); print(os.environ['TOKENIZERS_PARALLELISM'])\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "TOKENIZERS_PARALLELISM"} | given
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == expected
 
 
 def test_no_texts_give_no_vectors() -> None:
