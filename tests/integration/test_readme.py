@@ -59,8 +59,8 @@ def test_the_other_blocks_of_the_readme_run(engine: Engine) -> None:
         assert [hit.document.content for hit in hits] == ["pear", "x"]
 
 
-# Run by test_plain_psycopg.py and test_writing.py, which have what these pages' blocks begin with.
-ELSEWHERE = ("psycopg.md", "writing.md")
+# Run by test_plain_psycopg.py, test_rag_page.py and test_writing.py, which have what these pages' blocks begin with.
+ELSEWHERE = ("psycopg.md", "rag.md", "writing.md")
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name not in ELSEWHERE], ids=lambda page: page.name)
