@@ -122,7 +122,8 @@ class EmbeddingCache:
 
     def stats(self) -> list[CacheStats]:
         """Return what is kept of each model, by name; it reads the whole table, though not its vectors."""
-        return [CacheStats(model, entries, int(size)) for model, entries, size in self._session.execute(per_model())]
+        rows: Any = self._session.execute(per_model())
+        return [CacheStats(model, entries, int(size)) for model, entries, size in rows]
 
     def count(self, model: str | None = None, *, older_than: timedelta | None = None, unused: bool = False) -> int:
         """Return how many entries :meth:`delete` would delete; the arguments are the same."""

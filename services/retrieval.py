@@ -146,7 +146,7 @@ class _Retrieving(Generic[B, E]):
         check_name(collection, "the collection's name")
         check_name(tenant, "the tenant's name")
         self._executor = self._executors(bind)
-        self._embedders = tuple(embedder) if isinstance(embedder, Sequence) else (embedder,)
+        self._embedders: tuple[Any, ...] = tuple(embedder) if isinstance(embedder, Sequence) else (embedder,)
         self._check_embedders()
         self._collection, self._tenant, self._hybrid = collection, tenant, hybrid
         self._target = make_target(model, column, scoped=True)

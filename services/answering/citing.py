@@ -12,12 +12,11 @@ from pgcorpus.services.answering.passages import ShownPassage
 # with or without a dagger and a name. `rows[1]` in code cites nothing, and a year has four digits.
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
 _NUMBERS = r"[0-9]{1,3}"
-_PART = rf"{_NUMBERS}(?:\s*[-\N{{EN DASH}}]\s*{_NUMBERS})?"
+_PART = _NUMBERS + r"(?:\s*[-\u2013]\s*" + _NUMBERS + r")?"
 _LIST = rf"\s*({_PART}(?:\s*[,;]\s*{_PART})*)\s*"
 _CITATION = re.compile(
     rf"\[(?:\^|\s*passages?\b)?{_LIST}\]"
-    rf"|\N{{LEFT BLACK LENTICULAR BRACKET}}{_LIST}(?:\N{{DAGGER}}[^\N{{RIGHT BLACK LENTICULAR BRACKET}}]{{0,200}})?"
-    r"\N{RIGHT BLACK LENTICULAR BRACKET}",
+    rf"|\u3010{_LIST}(?:\u2020[^\u3011]{{0,200}})?\u3011",
     re.IGNORECASE,
 )
 

@@ -20,6 +20,7 @@ class Tokenizer(Protocol):
         A token of a part of a character (byte-level encodings have such) spans the whole character; special tokens
         are left out.
         """
+        ...
 
 
 def as_tokenizer(tokenizer: object) -> Tokenizer:

@@ -40,9 +40,11 @@ class Ruler(Protocol):
 
     def size(self, start: int, end: int) -> int:
         """Measure a span."""
+        ...
 
     def reach(self, start: int, limit: int) -> int:
         """Return the farthest end of a span from `start` that is no larger than `limit`, at least one character on."""
+        ...
 
 
 class Characters:

@@ -52,7 +52,8 @@ class Endpoint:
     def __init__(self, name: str, shortened: int | None, dimensions: int | None, encoding: EncodingFormat) -> None:
         self.name, self.shortened = name, shortened
         self.dimensions = dimensions
-        self.encoding, self.encoding_known = encoding, False
+        self.encoding: EncodingFormat = encoding
+        self.encoding_known = False
         self.usage = Usage()
         self.address = "the server"
         self._lock = Lock()
