@@ -2,6 +2,7 @@
 
 from pgcorpus.models.base import SCHEMA, Base
 from pgcorpus.models.cached_embedding import CachedEmbedding
+from pgcorpus.models.calibration import Calibration, CalibrationPoint
 from pgcorpus.models.collection import Collection
 from pgcorpus.models.document import (
     DIMENSIONS,
@@ -20,6 +21,8 @@ __all__ = [
     "SCHEMA",
     "Base",
     "CachedEmbedding",
+    "Calibration",
+    "CalibrationPoint",
     "Collection",
     "Document",
     "DocumentMixin",

@@ -1,9 +1,20 @@
 """How documents, and rows of any class with a vector column, are read and written."""
 
 from pgcorpus.repositories.aio import AsyncDocumentRepository, AsyncVectorRepository
+from pgcorpus.repositories.calibrations import Calibrations
 from pgcorpus.repositories.document import DocumentRepository
 from pgcorpus.repositories.filters import Where, compile_field, compile_filter
-from pgcorpus.repositories.hits import DocumentView, Facet, Hit, Hits, HybridHit, Page, TextHit
+from pgcorpus.repositories.hits import (
+    DocumentView,
+    Facet,
+    Figures,
+    Hit,
+    Hits,
+    HybridHit,
+    Page,
+    SampledKey,
+    TextHit,
+)
 from pgcorpus.repositories.search.explanation import Explanation
 from pgcorpus.repositories.search.requests import SearchOptions
 from pgcorpus.repositories.vector import VectorRepository
@@ -16,17 +27,20 @@ from pgcorpus.repositories.writing.upserting import UpsertReport
 __all__ = [
     "AsyncDocumentRepository",
     "AsyncVectorRepository",
+    "Calibrations",
     "DocumentLike",
     "DocumentRepository",
     "DocumentView",
     "Draft",
     "Explanation",
     "Facet",
+    "Figures",
     "Hit",
     "Hits",
     "HybridHit",
     "IndexPolicy",
     "Page",
+    "SampledKey",
     "SearchOptions",
     "SyncPlan",
     "SyncReport",

@@ -14,14 +14,14 @@ from pgcorpus.models import Collection, Document, Metric, parse_metric
 from pgcorpus.models.collection import DEFAULT_LANGUAGE, DEFAULT_TENANT
 from pgcorpus.repositories.collections import Collections
 from pgcorpus.repositories.filters import Where
-from pgcorpus.repositories.hits import HybridHit, TextHit
+from pgcorpus.repositories.hits import DocumentView, Figures, HybridHit, Page, SampledKey, TextHit
 from pgcorpus.repositories.scope import Reference, Scope
 from pgcorpus.repositories.search import listing
-from pgcorpus.repositories.search.requests import LARGEST_ID, Request, check_range
+from pgcorpus.repositories.search.requests import LARGEST_ID, Request, check_range, check_text
 from pgcorpus.repositories.search.searcher import Scoped
 from pgcorpus.repositories.search.textual import DEFAULT_RRF_K, DEFAULT_WEIGHTS, Fusion, TextSearcher
 from pgcorpus.repositories.target import SCOPE, SEEN, SEEN_COLUMNS, SEEN_SEPARATOR, make_target
-from pgcorpus.repositories.vector import VectorRepository
+from pgcorpus.repositories.vector import MAX_PAGE, VectorRepository
 from pgcorpus.repositories.writing.drafts import DocumentLike, Draft, check_name
 from pgcorpus.repositories.writing.index_policy import IndexPolicy
 from pgcorpus.repositories.writing.loading import Progress
@@ -29,6 +29,8 @@ from pgcorpus.repositories.writing.sync import SyncReport
 from pgcorpus.repositories.writing.syncing import SyncPlan
 from pgcorpus.repositories.writing.upserting import UpsertReport
 from pgcorpus.repositories.writing.writer import DocumentWriter
+
+MAX_SAMPLE = 100_000
 
 
 class DocumentRepository(VectorRepository[Any]):
@@ -185,6 +187,22 @@ class DocumentRepository(VectorRepository[Any]):
             lambda scoped: self._texts.search_hybrid(text, array, where, request, scoped, fusion, language)
         )
 
+    def snippets(
+        self, text: str, ids: Sequence[int], *, highlight: tuple[str, str] = ("**", "**")
+    ) -> Mapping[int, str]:
+        """Return the best fragments of documents that were found, with any of a text's words highlighted.
+
+        Args:
+            text: The question; of a document with none of its words the snippet is its beginning.
+            ids: The documents' ids.
+            highlight: What stands before and after a word, as in :meth:`search_text`: escape before it becomes HTML.
+
+        Raises:
+            CollectionNotFoundError: There is no such collection.
+            SearchError: The text cannot be sent, or an id is none.
+        """
+        return self._texts.snippets(text, ids, self._scoped(fresh=True), highlight)
+
     # Reading
 
     def get(self, document_id: int) -> Any | None:
@@ -207,6 +225,61 @@ class DocumentRepository(VectorRepository[Any]):
     def sources(self) -> Sequence[str]:
         """Return the names of the sources, sorted."""
         return self._session.scalars(listing.source_names(self._target), dict(self._scope_parameters())).all()
+
+    def passages(
+        self,
+        source: str,
+        *,
+        limit: int = 100,
+        after: Sequence[int | None] | None = None,
+        before: Sequence[int | None] | None = None,
+    ) -> Page[DocumentView]:
+        """Return a page of a source's passages in reading order: by position, those without one last.
+
+        Args:
+            source: The source's name.
+            limit: Passages of a page, at most 10,000.
+            after: The ``next`` of the page before, or position and id of a passage to go on behind.
+            before: Position and id of a passage: the page ends before it, and its ``next`` is the ``before`` of the
+                page that comes before this one.
+
+        Raises:
+            CollectionNotFoundError: There is no such collection.
+            SearchError: A number is out of range, or the source is no text that can be sent.
+        """
+        check_text("the source", source)
+        check_range("limit", limit, 1, MAX_PAGE)
+        statement = listing.passages(self._target, source, limit, after, before)
+        rows: Any = self._session.execute(statement, dict(self._scope_parameters())).all()
+        found = [DocumentView(*row) for row in rows]
+        following = (found[-1].position, found[-1].id) if len(found) == limit else None
+        return Page(tuple(found if before is None else found[::-1]), following)
+
+    def fields(self, sample: int = 1_000, *, limit: int = 100) -> Sequence[SampledKey]:
+        """Return the keys that the metadata of some documents has, the commonest first.
+
+        Args:
+            sample: Documents to look at, at most 100,000: the first that the server comes across.
+            limit: Keys wanted, at most 10,000.
+
+        Raises:
+            CollectionNotFoundError: There is no such collection.
+            SearchError: A number is out of range.
+        """
+        check_range("sample", sample, 1, MAX_SAMPLE)
+        check_range("limit", limit, 1, MAX_PAGE)
+        statement = listing.sampled_keys(self._target, sample, limit)
+        rows: Any = self._session.execute(statement, dict(self._scope_parameters()))
+        return [SampledKey(*row) for row in rows]
+
+    def figures(self) -> Figures:
+        """Return how many documents, embeddings and sources there are, and the size of the contents; a full scan.
+
+        Raises:
+            CollectionNotFoundError: There is no such collection.
+        """
+        row: Any = self._session.execute(listing.figures(self._target), dict(self._scope_parameters())).one()
+        return Figures(*map(int, row))
 
     def _as_key(self, key: Any, parameters: Mapping[str, Any]) -> tuple[Any, ...]:
         """A document's id stands for the key: its collection is the repository's."""

@@ -143,6 +143,38 @@ class Facet:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class SampledKey:
+    """A key of the metadata, as a sample of the documents shows it.
+
+    Attributes:
+        key: The key; of the first level.
+        count: How many documents of the sample have it.
+        distinct: How many different values it has among them.
+    """
+
+    key: str
+    count: int
+    distinct: int
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a collection amounts to.
+
+    Attributes:
+        documents: How many there are.
+        embedded: How many of them have an embedding.
+        sources: How many sources they are from.
+        content_bytes: The size of their contents together, before compression.
+    """
+
+    documents: int
+    embedded: int
+    sources: int
+    content_bytes: int
+
+
 @lru_cache(maxsize=512)
 def row_maker(names: tuple[str, ...]) -> Callable[..., Any]:
     """Return what makes a row's values into a document: a view if they are a view's, else a named tuple."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import psycopg
 from psycopg.rows import tuple_row
 from sqlalchemy import Connection
+
+from pgcorpus.adapters import CURSOR_FACTORY
 
 _KEPT = "pgcorpus_cursor"
 
@@ -18,7 +22,7 @@ def kept_cursor(connection: Connection) -> psycopg.Cursor[Any] | None:
     A new cursor looks up how to send and read each type again, and SQLAlchemy's execution comes on top: together as
     much of the client's time as all the rest of a search (docs/benchmarks.md). Whatever listens to the statements of
     the engine is to hear the searches too, so then they go through SQLAlchemy. So do async connections, psycopg2,
-    and connections with a cursor class of their own.
+    and connections with a cursor class of their own, unless they are guests that name what to use in its place.
 
     Args:
         connection: One that has begun its transaction, or is in AUTOCOMMIT.
@@ -27,10 +31,12 @@ def kept_cursor(connection: Connection) -> psycopg.Cursor[Any] | None:
     cursor: psycopg.Cursor[Any] | None = info.get(_KEPT)
     driver_connection: Any = connection.connection.driver_connection
     if cursor is None or cursor.connection is not driver_connection or cursor.closed:
-        if not _is_plain(driver_connection):
+        make = info.get(CURSOR_FACTORY) or _plain(driver_connection)
+        if make is None:
             return None
-        cursor = info[_KEPT] = psycopg.Cursor(driver_connection, row_factory=tuple_row)
-        cursor.format = psycopg.pq.Format.BINARY
+        made: psycopg.Cursor[Any] = make()
+        made.format = psycopg.pq.Format.BINARY
+        cursor = info[_KEPT] = made
     return None if _is_watched(connection) else cursor
 
 
@@ -45,8 +51,10 @@ def all_binary(cursor: psycopg.Cursor[Any]) -> bool:
     return all(cursor.adapters.get_loader(column.type_code, psycopg.pq.Format.BINARY) for column in columns)
 
 
-def _is_plain(driver_connection: Any) -> bool:
-    return isinstance(driver_connection, psycopg.Connection) and driver_connection.cursor_factory is psycopg.Cursor
+def _plain(driver_connection: Any) -> Callable[[], psycopg.Cursor[Any]] | None:
+    if isinstance(driver_connection, psycopg.Connection) and driver_connection.cursor_factory is psycopg.Cursor:
+        return partial(psycopg.Cursor, driver_connection, row_factory=tuple_row)
+    return None
 
 
 def _is_watched(connection: Connection) -> bool:

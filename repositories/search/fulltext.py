@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, Text, and_, bindparam, cast, func, literal_column, select, true
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Float,
+    Text,
+    and_,
+    any_,
+    bindparam,
+    cast,
+    func,
+    literal_column,
+    select,
+    true,
+)
 from sqlalchemy.dialects.postgresql import REGCONFIG, TSQUERY
 
 from pgcorpus.models.fulltext import INDEXED_CHARACTERS, LANGUAGES
@@ -47,6 +61,17 @@ def text_search(
     beginning = func.left(found.c.content, _number(INDEXED_CHARACTERS))
     snippet = func.ts_headline(_LANGUAGE, beginning, query, options, type_=Text) if snippets else literal_column("NULL")
     statement: Statement = select(*found.c, snippet.label("snippet")).order_by(found.c.rank.desc(), found.c.id)
+    return statement
+
+
+def snippets(target: Target) -> Statement:
+    """Return fragments of rows by their ids, with any of a text's words highlighted: the id, the snippet."""
+    model = target.model
+    beginning = func.left(model.content, _number(INDEXED_CHARACTERS))
+    options = bindparam("pgcorpus_headline", type_=Text)
+    snippet = func.ts_headline(_LANGUAGE, beginning, _any_word(), options, type_=Text)
+    ids = bindparam("pgcorpus_ids", type_=ARRAY(BigInteger))
+    statement: Statement = select(model.id, snippet).where(*target.conditions(), model.id == any_(ids))
     return statement
 
 
@@ -102,8 +127,7 @@ def _ranked_texts(target: Target, candidates: int, condition: ColumnElement[bool
     often before one with every word.
     """
     whole = func.websearch_to_tsquery(_LANGUAGE, _TEXT, type_=TSQUERY)
-    words = cast(func.plainto_tsquery(_LANGUAGE, _TEXT), Text)
-    some = cast(func.replace(words, " & ", " | ", type_=Text), TSQUERY)
+    some = _any_word()
     keys = [getattr(target.model, key).label(key) for key in target.keys]
     tsv = target.model.__table__.c.tsv
     columns = [*keys, _rank(target, some), tsv.op("@@")(whole).label("is_whole")]
@@ -113,6 +137,11 @@ def _ranked_texts(target: Target, candidates: int, condition: ColumnElement[bool
     order = (rows.c.is_whole.desc(), rows.c.rank.desc(), *(rows.c[key] for key in target.keys))
     rank = func.row_number().over(order_by=order).label("text_rank")
     return select(*(rows.c[key] for key in target.keys), rows.c.rank.label("text_score"), rank).cte("texts")
+
+
+def _any_word() -> ColumnElement[Any]:
+    words = cast(func.plainto_tsquery(_LANGUAGE, _TEXT), Text)
+    return cast(func.replace(words, " & ", " | ", type_=Text), TSQUERY)
 
 
 def _matches(

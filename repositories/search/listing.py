@@ -1,18 +1,37 @@
-"""Statements that read without a vector: counts, pages in key order, facets."""
+"""Statements that read without a vector: counts, pages in key order, passages in reading order, facets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Delete, and_, case, delete, func, literal_column, not_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Delete,
+    and_,
+    case,
+    column,
+    delete,
+    func,
+    literal,
+    literal_column,
+    not_,
+    select,
+    true,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import undefer
 
 from pgcorpus.errors import SearchError
 from pgcorpus.models.vector import vector_bytes
 from pgcorpus.repositories.filters import compile_field
+from pgcorpus.repositories.hits import VIEW_COLUMNS
+from pgcorpus.repositories.search.requests import LARGEST_ID, check_range
 from pgcorpus.repositories.target import Statement, Target
+
+# A passage without a position stands behind those that have one.
+LAST_POSITION = 2**31 - 1
 
 
 def count_rows(target: Target, condition: ColumnElement[bool] | None = None) -> Statement:
@@ -76,6 +95,50 @@ def source_names(target: Target) -> Statement:
     return select(source).distinct().where(*target.conditions(), source.is_not(None)).order_by(source)
 
 
+def passages(
+    target: Target, source: str, limit: int, after: Sequence[Any] | None = None, before: Sequence[Any] | None = None
+) -> Statement:
+    """Return a source's passages in reading order behind one, or backwards from before one.
+
+    Args:
+        target: A document's class.
+        source: The source's name.
+        limit: Passages wanted.
+        after: Position and id of the passage to go on behind.
+        before: The same of the one to go back from.
+    """
+    model = target.model
+    place = (func.coalesce(model.position, literal_column(str(LAST_POSITION))), model.id)
+    statement = _where(select(*(getattr(model, name).label(name) for name in VIEW_COLUMNS)), target, None)
+    statement = statement.where(model.source == source)
+    if after is not None:
+        statement = statement.where(tuple_(*place) > tuple_(*_place(after)))
+    if before is not None:
+        statement = statement.where(tuple_(*place) < tuple_(*_place(before)))
+    order = place if before is None else [each.desc() for each in place]
+    return statement.order_by(*order).limit(literal_column(str(int(limit))))
+
+
+def sampled_keys(target: Target, sample: int, limit: int) -> Statement:
+    """Return the metadata's keys in some rows: the key, its rows and its distinct values, the commonest first."""
+    rows = _where(select(target.model.meta.label("meta")), target, None)
+    rows = rows.limit(literal_column(str(int(sample)))).subquery("sampled")
+    whole = case((func.jsonb_typeof(rows.c.meta) == "object", rows.c.meta), else_=literal({}, JSONB))
+    pairs = func.jsonb_each(whole).table_valued("key", column("value", JSONB)).lateral("pairs")
+    number = func.count().label("number")
+    statement: Statement = select(pairs.c.key, number, func.count(pairs.c.value.distinct()))
+    statement = statement.select_from(rows.join(pairs, true())).group_by(pairs.c.key)
+    return statement.order_by(number.desc(), pairs.c.key).limit(literal_column(str(int(limit))))
+
+
+def figures(target: Target) -> Statement:
+    """Count documents, embeddings and sources, and add up the contents' sizes, which need not be read for that."""
+    model = target.model
+    size = func.coalesce(func.sum(func.octet_length(model.content)), literal_column("0"))
+    columns = (func.count(), func.count(target.vector), func.count(model.source.distinct()), size)
+    return _where(select(*columns), target, None)
+
+
 def facet_counts(target: Target, field: str, limit: int, condition: ColumnElement[bool] | None = None) -> Statement:
     """Return the values of a field with their numbers of rows, the commonest first; of a list, each element counts."""
     element = compile_field(field, target.model)
@@ -85,6 +148,15 @@ def facet_counts(target: Target, field: str, limit: int, condition: ColumnElemen
     number = func.count().label("number")
     statement: Statement = select(value.c.value, number).group_by(value.c.value)
     return statement.order_by(number.desc(), value.c.value).limit(literal_column(str(int(limit))))
+
+
+def _place(given: Any) -> tuple[Any, Any]:
+    if not isinstance(given, Sequence) or len(given) != 2 or given[1] is None:
+        raise SearchError("a passage's place is its position, which may be None, and its id")
+    position, number = given
+    check_range("a passage's position", position, -LAST_POSITION, LAST_POSITION)
+    check_range("a passage's id", number, 0, LARGEST_ID)
+    return literal(LAST_POSITION if position is None else int(position)), literal(int(number))
 
 
 def _each(element: ColumnElement[Any]) -> ColumnElement[Any]:

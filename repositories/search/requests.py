@@ -13,6 +13,7 @@ from pgcorpus import vectors
 from pgcorpus.errors import SearchError, VectorError
 from pgcorpus.models import Metric, parse_metric
 from pgcorpus.repositories.filters import Where
+from pgcorpus.repositories.values import text_problem
 from pgcorpus.tuning import DEFAULT_EF_SEARCH
 
 # pgvector README, "HNSW": hnsw.ef_search is 1 to 1,000; "IVFFlat": at most 32,768 lists can be probed.
@@ -170,6 +171,18 @@ def check_queries(queries: Sequence[vectors.VectorLike], dimensions: int | None)
         except VectorError as exc:
             raise VectorError(f"query {position}: {exc}") from exc
     return checked
+
+
+def check_text(name: str, value: Any) -> None:
+    """Pass if a value is text that PostgreSQL can hold.
+
+    Raises:
+        SearchError: It is not.
+    """
+    if not isinstance(value, str):
+        raise SearchError(f"{name} is text, not {type(value).__name__}")
+    if problem := text_problem(value):
+        raise SearchError(f"{name} {problem}")
 
 
 def check_range(name: str, value: Any, low: int, high: int) -> None:

@@ -12,13 +12,20 @@ from pgcorpus.errors import SearchError
 from pgcorpus.models import Metric
 from pgcorpus.repositories.filters import Where, compile_filter
 from pgcorpus.repositories.hits import VIEW_COLUMNS, DocumentView, HybridHit, TextHit
-from pgcorpus.repositories.search.fulltext import configuration, hybrid_search, text_search
+from pgcorpus.repositories.search.fulltext import configuration, hybrid_search, snippets, text_search
 from pgcorpus.repositories.search.nearest import QUERY, Shape
-from pgcorpus.repositories.search.requests import LARGEST, MIN_CANDIDATES, Request, check_number, check_range
+from pgcorpus.repositories.search.requests import (
+    LARGEST,
+    LARGEST_ID,
+    MIN_CANDIDATES,
+    Request,
+    check_number,
+    check_range,
+    check_text,
+)
 from pgcorpus.repositories.search.running import Line, fetch
 from pgcorpus.repositories.search.searcher import Scoped, searching, warn_if_unindexed
 from pgcorpus.repositories.target import Target
-from pgcorpus.repositories.values import text_problem
 from pgcorpus.vectors import Array
 
 # Measured on real questions: never worse than the vectors alone, and .02 to .04 nDCG better (docs/benchmarks.md).
@@ -128,6 +135,20 @@ class TextSearcher:
         hits = (_hybrid_hit(row, metric) for row in rows)
         return [hit for hit in hits if hit.score > 0]  # a side without weight has none
 
+    def snippets(self, text: str, ids: Sequence[int], scoped: Scoped, highlight: tuple[str, str]) -> dict[int, str]:
+        """Return fragments of documents by their ids."""
+        for each in ids:
+            check_range("a document's id", each, 1, LARGEST_ID)
+        words = _words(text, scoped.language)
+        parameters = {
+            **scoped.parameters,
+            **words,
+            "pgcorpus_headline": _headline(highlight),
+            "pgcorpus_ids": list(ids),
+        }
+        rows: Any = self._session.execute(snippets(self._target), parameters).all()
+        return dict(rows)
+
 
 def _fused(line: Line, shape: Shape, candidates: int, parameters: Mapping[str, Any], condition: Any) -> Sequence[Any]:
     return fetch(line, hybrid_search, (shape, candidates), parameters, condition, prepare=False)
@@ -149,11 +170,8 @@ def _words(query: str, language: str) -> dict[str, Any]:
     return {"pgcorpus_text": _checked(query), "pgcorpus_language": configuration(language)}
 
 
-def _checked(query: Any) -> str:
-    if not isinstance(query, str):
-        raise SearchError(f"the query is text, not {type(query).__name__}")
-    if problem := text_problem(query):
-        raise SearchError(f"the query {problem}")
+def _checked(query: str) -> str:
+    check_text("the query", query)
     if len(query) > MAX_QUERY:
         raise SearchError(f"the query is longer than {MAX_QUERY:,} characters")
     return query

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table, column, delete, exists, func, insert, literal, select, table, text, update
 
-from pgcorpus.models import Collection
+from pgcorpus.models import Calibration, Collection
 from pgcorpus.models.document import content_hash
 from pgcorpus.names import qualified, regclass_name
 from pgcorpus.repositories.collections import close_gate
@@ -34,6 +34,8 @@ _OTHER_HOLDERS = text("""
     JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = f.conkey[1]
     WHERE f.contype = 'f' AND f.conparentid = 0 AND f.confrelid = to_regclass(:collections)
       AND f.conrelid NOT IN (to_regclass(:collections), to_regclass(:documents))
+      -- They are of the row that was measured, and stay with it.
+      AND f.conrelid IS DISTINCT FROM to_regclass(:calibrations)
     ORDER BY 1, 2
 """)
 _REFERRERS = text("""
@@ -224,7 +226,8 @@ def referring_tables(connection: Connection, documents: Table) -> Sequence[str]:
 
 def other_tables_in(connection: Connection, collection_id: int, documents: Table) -> list[str]:
     """Return the other tables that have rows in a collection: documents of further models."""
-    names = {"collections": _name_of(connection, _TABLE), "documents": _name_of(connection, documents)}
+    tables = {"collections": _TABLE, "documents": documents, "calibrations": Calibration.__table__}
+    names = {name: _name_of(connection, each) for name, each in tables.items()}
     found = []
     for schema, name, referring in connection.execute(_OTHER_HOLDERS, names).all():
         holder = table(name, column(referring), schema=schema)

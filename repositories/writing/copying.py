@@ -21,6 +21,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeEngine
 
 from pgcorpus import vectors
+from pgcorpus.adapters import CURSOR_FACTORY
 from pgcorpus.errors import DocumentError
 from pgcorpus.faults import as_sqlalchemy
 from pgcorpus.repositories.writing.arrays import UNSENDABLE
@@ -75,11 +76,11 @@ class Copier:
                 adapted: Any = connection.connection.dbapi_connection
                 count: int = adapted.run_async(lambda driver: self._copy_async(driver, rows, start, noun))
                 return count
-            return self._copy_sync(connection.connection.driver_connection, rows, start, noun)
+            return self._copy_sync(_cursor(connection), rows, start, noun)
 
-    def _copy_sync(self, driver: Any, rows: Iterable[Row], start: int, noun: str) -> int:
+    def _copy_sync(self, new_cursor: Any, rows: Iterable[Row], start: int, noun: str) -> int:
         position = start
-        with driver.cursor() as cursor, cursor.copy(self._statement) as copy:
+        with new_cursor as cursor, cursor.copy(self._statement) as copy:
             copy.set_types(self._types)
             for position, row in enumerate(rows, start + 1):
                 try:
@@ -110,12 +111,17 @@ def copier(connection: Connection, shape: Shape) -> Copier | None:
     """Return what copies rows of a shape, or None where the driver or a column's type has no binary COPY."""
     if connection.dialect.driver != "psycopg" or not shape.is_plain:
         return None
-    driver: Any = connection.connection.driver_connection
-    sendings = [_sending(column.type, connection.dialect, driver.adapters) for column in shape.columns]
+    adapters = _cursor(connection).adapters
+    sendings = [_sending(column.type, connection.dialect, adapters) for column in shape.columns]
     known = [sending for sending in sendings if sending is not None]
     if len(known) < len(sendings):
         return None
     return Copier(connection, shape, [name for name, _ in known], [encode for _, encode in known])
+
+
+def _cursor(connection: Connection) -> Any:
+    driver: Any = connection.connection.driver_connection
+    return connection.info.get(CURSOR_FACTORY, driver.cursor)()
 
 
 def _statement(connection: Connection, shape: Shape) -> Composed:

@@ -120,18 +120,18 @@ def _items(
         if not isinstance(text, str | None):
             kind = type(text).__name__
             raise SourceError(f"row {number} ({prefix}{name}): {content!r} is {kind}: cast it to text in the statement")
-        yield Item(f"{prefix}{name}", text or "", {each: _json_value(row[each]) for each in metadata})
+        yield Item(f"{prefix}{name}", text or "", {each: json_value(row[each]) for each in metadata})
 
 
-def _json_value(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """Return what JSON can hold of a column's value; what is left as it is, is refused with the row's number."""
     match value:
         case Mapping():
-            return {str(key): _json_value(item) for key, item in value.items()}
+            return {str(key): json_value(item) for key, item in value.items()}
         case list() | tuple() | set() | frozenset():
-            return [_json_value(item) for item in value]
+            return [json_value(item) for item in value]
         case Enum():
-            return _json_value(value.value)
+            return json_value(value.value)
         case _:
             return _scalar(value)
 

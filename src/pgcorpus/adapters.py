@@ -44,6 +44,9 @@ WHERE e.extname = 'vector'
 
 _QUERY: LiteralString = EXTENSION_TYPES_SQL
 
+# In a connection's ``info``: makes its cursors, where it is another library's whose own are of another kind.
+CURSOR_FACTORY = "pgcorpus_cursor_factory"
+
 
 class ExtensionType(NamedTuple):
     """One of the extension's types as :data:`EXTENSION_TYPES_SQL` lists them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from typing import Any
+from weakref import WeakSet
 
 import sqlalchemy
 from sqlalchemy import Engine, event
@@ -25,6 +26,19 @@ APPLICATION_NAME = "pgcorpus"
 _SETTINGS_SEEN = ", ".join(f"current_setting('{name}', true)" for name in SEARCH_DEFAULTS)
 _TYPES_AND_SETTINGS_SQL = f"SELECT types.*, {_SETTINGS_SEEN} FROM ({EXTENSION_TYPES_SQL}) AS types"  # noqa: S608
 
+# Two processes on one connection hear each other's answers. A server that forks its workers after the app was loaded
+# (gunicorn --preload) would bring that about, so a child begins with an empty pool; the parent keeps its connections.
+_engines: WeakSet[Engine] = WeakSet()
+
+
+def _forget_connections() -> None:
+    for engine in list(_engines):
+        engine.dispose(close=False)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_connections)
+
 
 def create_engine(
     url: str | URL | None = None,
@@ -38,6 +52,8 @@ def create_engine(
     **options: Any,
 ) -> Engine:
     """Make an engine whose connections know vectors; nothing connects yet.
+
+    A process that is forked from this one begins with connections of its own.
 
     Args:
         url: A PostgreSQL URL; without it ``PGCORPUS_DATABASE_URL``, else ``DATABASE_URL``.
@@ -112,14 +128,16 @@ def register_vector_types(engine: Engine) -> None:
     """Teach every new connection of an engine the extension's types, wherever the extension lives.
 
     A database without the extension is fine: the next connection looks again. Call it once for an engine that
-    was not made here (Flask-SQLAlchemy's, for example); repeated calls do nothing.
+    was not made here (Flask-SQLAlchemy's, for example); repeated calls do nothing. From then on a process that is
+    forked from this one begins with connections of its own.
 
     Args:
         engine: An engine on psycopg or psycopg2; of an async engine, its ``sync_engine``.
     """
     if not event.contains(engine, "connect", _on_connect):
         event.listen(engine, "connect", _on_connect)
-        event.listen(engine, "engine_connect", _remember_schema)
+        event.listen(engine, "engine_connect", remember_schema)
+        _engines.add(engine)
 
 
 def _on_connect(dbapi_connection: Any, record: Any) -> None:
@@ -130,7 +148,7 @@ def _on_connect(dbapi_connection: Any, record: Any) -> None:
         types, settings = _fetch_types(dbapi_connection)
     finally:
         dbapi_connection.autocommit = was_autocommit
-    record.info[EXTENSION_SCHEMA] = _schema_off_path(types)
+    record.info[EXTENSION_SCHEMA] = schema_off_path(types)
     record.info[CARRIED] = settings == list(SEARCH_DEFAULTS.values())
     driver_connection = record.driver_connection
     if type(driver_connection).__module__.startswith("psycopg2"):
@@ -150,11 +168,12 @@ def _fetch_types(dbapi_connection: Any) -> tuple[list[ExtensionType], list[str]]
     return [ExtensionType(*row[:width]) for row in rows], list(rows[0][width:]) if rows else []
 
 
-def _schema_off_path(types: Iterable[ExtensionType]) -> str | None:
+def schema_off_path(types: Iterable[ExtensionType]) -> str | None:
+    """Return where the extension's types are, unless the search_path finds them there."""
     return next((type_.schema for type_ in types if not type_.on_search_path), None)
 
 
-def _remember_schema(connection: sqlalchemy.Connection) -> None:
+def remember_schema(connection: sqlalchemy.Connection) -> None:
     """Tell the compiler, through the dialect, how this database's operators must be named."""
     schema = connection.connection.info.get(EXTENSION_SCHEMA)
     dialect: Dialect = connection.dialect

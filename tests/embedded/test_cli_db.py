@@ -22,7 +22,7 @@ def run(reachable_directory: Path) -> Iterator[Run]:
     environment = {"PGCORPUS_DATA_DIR": str(reachable_directory / "private data"), "PGCORPUS_EMBEDDER": "local"}
 
     def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", "from pgcorpus.cli import main; main()", *arguments]
+        command = [sys.executable, "-c", "from pgcorpus.cli.main import main; main()", *arguments]
         return subprocess.run(  # type: ignore[call-overload]
             command, env=os.environ | environment, capture_output=True, text=True, check=False, **options
         )
@@ -60,7 +60,7 @@ def test_start_url_psql_stop(run: Run) -> None:
 def test_a_private_database_of_an_older_version_is_upgraded(run: Run) -> None:
     succeed(run("migrate", "downgrade", "-1", "--yes"))
     assert "Hello, world." in succeed(run("search", "hello"))
-    assert "pgcorpus_0005 (newest" in succeed(run("migrate", "current"))
+    assert "pgcorpus_0006 (newest" in succeed(run("migrate", "current"))
 
 
 def test_reset_asks_and_deletes(run: Run, reachable_directory: Path) -> None:

@@ -172,7 +172,7 @@ def test_the_migrate_commands(run: Run, empty_url: URL) -> None:
     refused(run("ingest", "docs", *database), 3, "pgcorpus migrate upgrade")
     assert "base -> pgcorpus_0002" in succeed(run("migrate", "upgrade", "pgcorpus_0002", *database))
     history = json.loads(succeed(run("migrate", "history", "--json", *database)))
-    assert [revision["applied"] for revision in history] == [True, True, False, False, False]
+    assert [revision["applied"] for revision in history] == [True, True, *[False] * (len(history) - 2)]
     assert "x pgcorpus_0002" in succeed(run("migrate", "history", *database))
     refused(run("migrate", "check", *database), 3, f"needs {schema.head()}")
     succeed(run("migrate", "upgrade", *database))

@@ -1,6 +1,8 @@
 """Engines know vectors on both drivers, in any schema, with and without the extension."""
 
 import asyncio
+import os
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -272,3 +274,36 @@ def test_two_databases_of_one_server_keep_their_own_schema(make_database: Callab
         with engine.connect():
             pass
         assert expected in str(statement.compile(engine))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.parametrize("own", [True, False], ids=["an engine of ours", "a host's engine"])
+def test_a_forked_process_has_connections_of_its_own_and_leaves_those_of_its_parent(url: URL, own: bool) -> None:
+    engine = create_engine(url) if own else sqlalchemy.create_engine(url)
+    register_vector_types(engine)
+    backend = text("SELECT pg_backend_pid()")
+    with engine.connect() as held, engine.connect() as pooled:
+        before = {held.scalar(backend), pooled.scalar(backend)}
+        pooled.close()
+        assert _in_child(lambda: _backends(engine).isdisjoint(before))
+        assert {held.scalar(backend), *_backends(engine)} == before
+    engine.dispose()
+
+
+def _backends(engine: Engine) -> set[int]:
+    with engine.connect() as connection:
+        return {connection.execute(text("SELECT pg_backend_pid()")).scalar_one()}
+
+
+def _in_child(check: Callable[[], bool]) -> bool:
+    """Return whether a check holds in a forked process, which ends without the tests' own clearing up."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads: the tests' server has some
+        child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = 0 if check() else 1
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

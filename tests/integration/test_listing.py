@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from pgcorpus.errors import CollectionNotFoundError, FilterError, SearchError
 from pgcorpus.models import Document
-from pgcorpus.repositories import DocumentRepository, DocumentView, Facet, VectorRepository
+from pgcorpus.repositories import DocumentRepository, DocumentView, Facet, Figures, SampledKey, VectorRepository
 from tests.support.vectors import random_vectors
 
 
@@ -118,3 +118,59 @@ def test_any_mapped_class_is_listed_by_its_own_key(repository: DocumentRepositor
     assert [item.content for item in (*first.items, *second.items)] == ["text 1", "text 2", "text 3", "text 4"]
     with pytest.raises(SearchError, match="2 values"):
         everything.list(after=(1, 2, 3))
+
+
+def test_passages_come_in_reading_order_whatever_the_order_of_writing(session: Session) -> None:
+    repository = DocumentRepository(session, "read")
+    repository.add_many(
+        [
+            Document(content=name, source="book", position=position)
+            for name, position in [("c", 3), ("last", None), ("a", 1), ("b2", 2), ("b1", 2), ("later", None)]
+        ]
+        + [Document(content="of another", source="other", position=1)]
+    )
+    first = repository.passages("book", limit=4)
+    assert [view.content for view in first.items] == ["a", "b2", "b1", "c"]
+    second = repository.passages("book", limit=4, after=json.loads(json.dumps(first.next)))
+    assert ([view.content for view in second.items], second.next) == (["last", "later"], None)
+    back = repository.passages("book", limit=3, before=(None, second.items[1].id))
+    assert [view.content for view in back.items] == ["b1", "c", "last"]
+    earlier = repository.passages("book", limit=3, before=back.next)
+    assert ([view.content for view in earlier.items], earlier.next) == (["a", "b2"], None)
+    assert repository.passages("no such book").items == ()
+    for source, options in (
+        *[("book", {"limit": 0}), ("a\0", {}), ("\ud800", {}), (None, {})],
+        *[("book", {"after": each}) for each in ((1,), 5, "ab", ("x", 1), (None, None), (2**31, 1), (1, 2**63))],
+    ):
+        with pytest.raises(SearchError):
+            repository.passages(source, **options)  # type: ignore[arg-type]
+
+
+def test_the_keys_of_a_sample_are_counted_with_their_values(repository: DocumentRepository) -> None:
+    assert repository.fields() == [SampledKey("n", 24, 24), SampledKey("tags", 24, 3)]
+    assert sum(seen.count for seen in repository.fields(sample=5)) <= 10
+    assert len(repository.fields(limit=1)) == 1
+    for options in ({"sample": 0}, {"sample": 100_001}, {"limit": 0}):
+        with pytest.raises(SearchError):
+            repository.fields(**options)
+
+
+def test_figures_tell_what_waits_for_its_embedding(repository: DocumentRepository, session: Session) -> None:
+    size = sum(len(f"text {i}") for i in range(25))
+    assert repository.figures() == Figures(documents=25, embedded=24, sources=2, content_bytes=size)
+    DocumentRepository(session, "none").ensure_collection()
+    assert DocumentRepository(session, "none").figures() == Figures(0, 0, 0, 0)
+
+
+def test_snippets_highlight_any_word_in_every_form_of_it(session: Session) -> None:
+    repository = DocumentRepository(session, "words")
+    added = repository.add_many(
+        [Document(content="He was running late"), Document(content="An apple"), Document(content="x")]
+    )
+    ids = [document.id for document in added]
+    snippets = repository.snippets("who runs for apples", ids[:2], highlight=("[", "]"))
+    assert snippets == {ids[0]: "[running] late", ids[1]: "[apple]"}
+    assert DocumentRepository(session, "words").snippets("x", []) == {}
+    for wrong in (0, 2**63, "a", True):
+        with pytest.raises(SearchError, match="document's id"):
+            repository.snippets("apple", [wrong])  # type: ignore[list-item]

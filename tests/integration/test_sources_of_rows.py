@@ -210,10 +210,10 @@ def test_values_become_what_json_has_for_them(articles: Engine) -> None:
 
 def test_other_values_of_python_become_json_too(articles: Engine) -> None:
     """As column types of one's own may give."""
-    from pgcorpus.services.sources.rows import _json_value
+    from pgcorpus.services.sources.rows import json_value
 
     given = [Kind.NEWS, (1, {2}), {3: UUID(int=4)}, math.nan, date(2024, 1, 2), time(1, 2), timedelta(minutes=1)]
-    assert [_json_value(value) for value in given] == [
+    assert [json_value(value) for value in given] == [
         "news", [1, [2]], {"3": "00000000-0000-0000-0000-000000000004"}, "nan", "2024-01-02", "01:02:00", 60.0
     ]  # fmt: skip
 

@@ -156,6 +156,23 @@ SEEDS: dict[str, list[tuple[str, list[dict[str, Any]]]]] = {
             [],
         ),
     ],
+    "pgcorpus_0006": [
+        (
+            "INSERT INTO pgcorpus.calibrations (collection_id, index_definition, documents, k, measured_at, points)"
+            f" VALUES (1, :index_definition, :documents, :k, '{MOMENT}', CAST(:points AS jsonb))",
+            [
+                {
+                    "index_definition": "CREATE INDEX ix_documents_embedding ON pgcorpus.documents USING hnsw"
+                    " (embedding vector_cosine_ops) WITH (m='16', ef_construction='64')",
+                    "documents": 16,
+                    "k": 10,
+                    "points": json.dumps(
+                        [{"ef_search": 40, "recall": 0.85, "p50_ms": 1.5, "p95_ms": 3.25, "scanned": 420.5}]
+                    ),
+                }
+            ],
+        ),
+    ],
 }
 
 

@@ -79,7 +79,7 @@ def host(make_host: MakeHost) -> AlembicHost:
     return make_host()
 
 
-def applying(host: AlembicHost, up: str = "pgcorpus_0005", down: str = "base", since: str = "base") -> None:
+def applying(host: AlembicHost, up: str = "pgcorpus_0006", down: str = "base", since: str = "base") -> None:
     """Write the host's revision that applies ours."""
     host.write_revision(
         f"pgcorpus up to {up}",
@@ -102,7 +102,9 @@ def tables(engine: Engine) -> set[str]:
         return {f"{row.schemaname}.{row.tablename}" for row in rows} - {"public.alembic_version"}
 
 
-OURS = {f"pgcorpus.{name}" for name in ("collections", "documents", "embedding_cache", "alembic_version")}
+OURS = {
+    f"pgcorpus.{name}" for name in ("collections", "documents", "embedding_cache", "calibrations", "alembic_version")
+}
 
 
 # Our own runner
@@ -153,7 +155,7 @@ def test_what_is_printed_for_a_host_does_what_its_upgrade_does(
     host = make_host("generic", per_migration)
     host.write_revision("users", "op.execute('CREATE TABLE users (id SERIAL PRIMARY KEY)')", "op.drop_table('users')")
     applying(host, "pgcorpus_0002")
-    applying(host, "pgcorpus_0005", "pgcorpus_0002", since="pgcorpus_0002")
+    applying(host, "pgcorpus_0006", "pgcorpus_0002", since="pgcorpus_0002")
     execute_script(empty_engine, host.alembic("upgrade", "head", "--sql"))
     schema.check(empty_engine)
     host.models(MODELS)
@@ -164,14 +166,14 @@ def test_what_is_printed_for_a_host_does_what_its_upgrade_does(
 
 
 def test_printing_the_way_down_needs_to_be_told_where_it_begins(host: AlembicHost) -> None:
-    host.write_revision("pgcorpus", "schema.apply(op, 'pgcorpus_0005')", "schema.revert(op, 'base')", IMPORTS)
+    host.write_revision("pgcorpus", "schema.apply(op, 'pgcorpus_0006')", "schema.revert(op, 'base')", IMPORTS)
     with pytest.raises(SchemaError, match=r"--sql cannot ask.*schema\.revert\(op, 'base', since="):
         host.alembic("downgrade", "heads:base", "--sql")
 
 
 def test_an_unknown_revision_names_those_there_are_and_changes_nothing(host: AlembicHost, empty_engine: Engine) -> None:
     applying(host, "pgcorpus_9999")
-    with pytest.raises(SchemaError, match=r"has pgcorpus_0001, .*pgcorpus_0005, and no pgcorpus_9999"):
+    with pytest.raises(SchemaError, match=r"has pgcorpus_0001, .*pgcorpus_0006, and no pgcorpus_9999"):
         host.alembic("upgrade", "head")
     assert tables(empty_engine) == set()
 
@@ -179,7 +181,7 @@ def test_an_unknown_revision_names_those_there_are_and_changes_nothing(host: Ale
 def test_what_the_database_has_is_left_as_it_is(host: AlembicHost, empty_engine: Engine) -> None:
     """Our own runner came first: neither a revision that applies less nor one that reverts to more does anything."""
     schema.upgrade(empty_engine, "pgcorpus_0003")
-    applying(host, "pgcorpus_0002", "pgcorpus_0005")
+    applying(host, "pgcorpus_0002", "pgcorpus_0006")
     host.alembic("upgrade", "head")
     assert schema.current(empty_engine) == "pgcorpus_0003"
     host.alembic("downgrade", "base")
@@ -189,7 +191,7 @@ def test_what_the_database_has_is_left_as_it_is(host: AlembicHost, empty_engine:
 def test_our_own_runner_can_take_over(host: AlembicHost, empty_engine: Engine) -> None:
     applying(host, "pgcorpus_0002")
     host.alembic("upgrade", "head")
-    with pytest.raises(SchemaError, match="is at pgcorpus_0002, this pgcorpus needs pgcorpus_0005"):
+    with pytest.raises(SchemaError, match="is at pgcorpus_0002, this pgcorpus needs pgcorpus_0006"):
         schema.require_current(empty_engine)
     schema.upgrade(empty_engine)
     schema.check(empty_engine)
@@ -208,7 +210,7 @@ def test_a_run_that_was_killed_is_taken_up_where_it_ended(host: AlembicHost, emp
     """The concurrent build waits for a writer; killed there, our tables are recorded and the index is invalid."""
     applying(host, "pgcorpus_0002")
     host.alembic("upgrade", "head")
-    applying(host, "pgcorpus_0005", "pgcorpus_0002", since="pgcorpus_0002")
+    applying(host, "pgcorpus_0006", "pgcorpus_0002", since="pgcorpus_0002")
     waiting = (
         "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         " AND query LIKE 'CREATE INDEX CONCURRENTLY%'"
@@ -239,7 +241,7 @@ def test_what_the_host_set_is_as_it_was_and_its_extension_is_used(
         "pgcorpus",
         "op.execute(\"SET lock_timeout = '7s'; SET LOCAL statement_timeout = '70s'\")\n"
         "op.execute(\"SET LOCAL search_path = 'public'\")\n"
-        "schema.apply(op, 'pgcorpus_0005')\n"
+        "schema.apply(op, 'pgcorpus_0006')\n"
         'op.execute("CREATE TABLE seen AS SELECT name, setting FROM pg_settings")',
         imports=IMPORTS,
     )
@@ -288,7 +290,7 @@ def test_a_table_in_use_makes_the_hosts_revision_give_up_rather_than_queue(
 
 
 def test_a_hosts_revision_waits_for_another_migration(host: AlembicHost, empty_engine: Engine) -> None:
-    host.write_revision("pgcorpus", "schema.apply(op, 'pgcorpus_0005', lock_wait=0.3)", imports=IMPORTS)
+    host.write_revision("pgcorpus", "schema.apply(op, 'pgcorpus_0006', lock_wait=0.3)", imports=IMPORTS)
     with (
         advisory_lock(empty_engine, "migration", 0),
         pytest.raises(MigrationLockError, match=r"waited 0\.3 s for the migration of the server process"),

@@ -17,8 +17,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    schema.apply(op, "pgcorpus_0005")
+    schema.apply(op, "pgcorpus_0006")
 
 
 def downgrade() -> None:
-    schema.revert(op, "base", since="pgcorpus_0005")
+    schema.revert(op, "base", since="pgcorpus_0006")
