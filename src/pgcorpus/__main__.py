@@ -9,7 +9,7 @@ from typing import NoReturn
 def main() -> NoReturn:
     """Run the command line; Ctrl-C ends it quietly even while it is still being imported."""
     try:
-        from pgcorpus.cli import main as run
+        from pgcorpus.cli.main import main as run
 
         run()
     except KeyboardInterrupt:

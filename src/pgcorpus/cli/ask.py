@@ -11,9 +11,7 @@ from rich.text import Text
 
 from pgcorpus.cli import options
 from pgcorpus.cli.output import note, print_json, printable, results, snippet
-from pgcorpus.config import Settings, load_settings
-from pgcorpus.services.answering import Answer, Answerer, AnswerStream, Citation, OpenAIChat
-from pgcorpus.services.embedding import choose_embedder
+from pgcorpus.services.answering import Answer, Answerer, AnswerStream, Citation
 
 
 @click.command()
@@ -62,9 +60,8 @@ def ask(
         raise click.BadParameter("it is empty", param_hint="QUESTION")
     if model and extractive:
         raise click.UsageError("--extractive asks no chat model: leave --model out")
-    settings = load_settings()
-    chat = _chat(model, settings)
-    chosen = choose_embedder(embedder, settings)
+    chat = None if extractive else options.chosen_chat(model)
+    chosen = options.chosen_embedder(embedder)
     with options.migrated_database(database_url) as engine:
         answerer = Answerer(
             engine, chosen, collection, tenant, chat=chat, extractive=extractive, hybrid=hybrid, min_score=min_score
@@ -77,10 +74,6 @@ def ask(
                 print_json(answer_as_json(answerer.answer(question, k, where=where), question, collection))
             else:
                 print_answer(answerer.answer(question, k, where=where))
-
-
-def _chat(model: str | None, settings: Settings) -> OpenAIChat | None:
-    return OpenAIChat(model, api_key=settings.openai_api_key) if model else None
 
 
 def _print_stream(stream: AnswerStream, question: str, collection: str, *, as_json: bool) -> None:

@@ -51,6 +51,7 @@ Next:
   {program} search "your question" -c {collection} -e local
   {program} ask "your question" -c {collection} -e local
   {program} ingest README.md docs/ -c mine      your own files (OpenAI if OPENAI_API_KEY is set)
+  {program} serve                               the same in a browser (pip install 'pgcorpus[explorer]')
   {program} db psql                             look at the tables; `{program} db reset` deletes it all
 """
 

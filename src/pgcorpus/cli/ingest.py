@@ -16,9 +16,7 @@ from rich.progress import Progress as ProgressBar
 
 from pgcorpus.cli import options
 from pgcorpus.cli.output import messages, note, print_json, results
-from pgcorpus.config import load_settings
 from pgcorpus.errors import SourceError
-from pgcorpus.services.embedding import choose_embedder
 from pgcorpus.services.ingesting import Ingestor, IngestReport, Progress, Stage
 from pgcorpus.services.sources import FORMATS, SourceSet, find_sources
 
@@ -85,7 +83,7 @@ def ingest(
         paths, stdin_name=stdin_name, stdin_format=stdin_format, empty_folders=prune is True, ignore=ignore
     )
     roots = [] if prune is False else [root for root in found.roots if root or prune]
-    chosen = choose_embedder(embedder, load_settings())
+    chosen = options.chosen_embedder(embedder)
     started = time.perf_counter()
     with options.migrated_database(database_url) as engine, progress_bar(found.size, quiet=quiet) as progress:
         ingestor = Ingestor(engine, chosen, collection, tenant, cache=cache, price=price, progress=progress)

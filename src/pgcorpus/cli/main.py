@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import io
-import os
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
 import click
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from pgcorpus.cli.ask import ask
 from pgcorpus.cli.cache import cache
 from pgcorpus.cli.collections import collections
 from pgcorpus.cli.db import db
 from pgcorpus.cli.demo import demo
+from pgcorpus.cli.doctor import doctor
+from pgcorpus.cli.ending import ENDINGS, EXIT_TERMINATED, told
 from pgcorpus.cli.ingest import ingest
 from pgcorpus.cli.migrate import migrate
-from pgcorpus.cli.output import fail
 from pgcorpus.cli.reembed import reembed
 from pgcorpus.cli.search import search
-from pgcorpus.errors import ConfigError, DatabaseError, FilterError, PgCorpusError, SearchError
-from pgcorpus.faults import translated
-
-EXIT_ERROR = 1
-EXIT_USAGE = 2
-EXIT_DATABASE = 3
-EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
+from pgcorpus.cli.serve import serve
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,7 +36,7 @@ def cli() -> None:
     """
 
 
-for command in (ingest, search, ask, collections, reembed, migrate, cache, db, demo):
+for command in (ingest, search, ask, serve, collections, reembed, migrate, doctor, cache, db, demo):
     cli.add_command(command)
 
 
@@ -77,48 +68,8 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as exc:
         exc.show()
         return exc.exit_code
-    except (KeyboardInterrupt, click.Abort) as exc:
-        return _stopped(exc)
-    except BrokenPipeError:
-        return _reader_gone()
-    except OSError as exc:
-        return _system_refused(exc)
-    except (PgCorpusError, SQLAlchemyError) as exc:
-        return _failed(_as_ours(exc))
-
-
-def _stopped(exc: BaseException) -> int:
-    """Tell Ctrl-C from a question that was answered with no; click raises Abort for both."""
-    if isinstance(exc, click.Abort) and not isinstance(exc.__cause__, KeyboardInterrupt):
-        fail("nothing was done")
-        return EXIT_ERROR
-    fail("interrupted: what was stored is whole, and the next run goes on from there")
-    return EXIT_INTERRUPTED
-
-
-def _as_ours(exc: PgCorpusError | SQLAlchemyError) -> PgCorpusError:
-    if isinstance(exc, PgCorpusError):
-        return exc
-    return translated(exc) if isinstance(exc, DBAPIError) else DatabaseError(str(exc).partition("\n")[0])
-
-
-def _failed(exc: PgCorpusError) -> int:
-    fail(str(exc))
-    if isinstance(exc, ConfigError | FilterError | SearchError):
-        return EXIT_USAGE
-    return EXIT_DATABASE if isinstance(exc, DatabaseError) else EXIT_ERROR
-
-
-def _system_refused(exc: OSError) -> int:
-    fail(f"{exc.filename or 'the output'}: {exc.strerror or exc}")
-    return _reader_gone()
-
-
-def _reader_gone() -> int:
-    """``pgcorpus search ... | head`` closes our output: say nothing, and keep the interpreter from saying it."""
-    with suppress(OSError, ValueError):  # a test's output has no descriptor
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return EXIT_ERROR
+    except ENDINGS as exc:
+        return told(exc)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -12,7 +12,6 @@ from pgcorpus.cli import options
 from pgcorpus.cli.output import messages, print_json, results
 from pgcorpus.models import Document
 from pgcorpus.repositories.writing.indexes import build_missing, is_missing
-from pgcorpus.target import open_database
 
 lock_wait = click.option(
     "--wait", "lock_wait", type=click.FloatRange(min=0), default=300.0, show_default=True,
@@ -31,7 +30,7 @@ def migrate() -> None:
 @options.database_url
 def upgrade(revision: str, lock_wait: float, database_url: str | None) -> None:
     """Upgrade to REVISION, the newest by default, and mend a missing or invalid vector index."""
-    with open_database(database_url) as engine:
+    with options.database(database_url) as engine:
         before = schema.current(engine)
         schema.upgrade(engine, revision, lock_wait=lock_wait)
         _say_move(before, schema.current(engine))
@@ -47,7 +46,7 @@ def downgrade(revision: str, lock_wait: float, yes: bool, database_url: str | No
     """Downgrade to REVISION, or by steps (-1); 'base' drops the tables and what they hold."""
     if not yes:
         click.confirm(f"Downgrade to {revision}? What newer revisions store is lost.", abort=True, err=True)
-    with open_database(database_url) as engine:
+    with options.database(database_url) as engine:
         before = schema.current(engine)
         schema.downgrade(engine, revision, lock_wait=lock_wait)
         _say_move(before, schema.current(engine))
@@ -58,7 +57,7 @@ def downgrade(revision: str, lock_wait: float, yes: bool, database_url: str | No
 @options.database_url
 def current(as_json: bool, database_url: str | None) -> None:
     """Show the database's revision and the newest one."""
-    with open_database(database_url) as engine:
+    with options.database(database_url) as engine:
         reached = schema.current(engine)
     if as_json:
         print_json({"current": reached, "head": schema.head()})
@@ -71,7 +70,7 @@ def current(as_json: bool, database_url: str | None) -> None:
 @options.database_url
 def history(as_json: bool, database_url: str | None) -> None:
     """List the revisions, oldest first, and which of them the database has."""
-    with open_database(database_url) as engine:
+    with options.database(database_url) as engine:
         revisions = schema.history(engine)
     if as_json:
         print_json([asdict(revision) for revision in revisions])
@@ -84,7 +83,7 @@ def history(as_json: bool, database_url: str | None) -> None:
 @options.database_url
 def check(database_url: str | None) -> None:
     """Pass if the database is at the newest revision and equals the models."""
-    with open_database(database_url) as engine:
+    with options.database(database_url) as engine:
         schema.check(engine)
     results().print("the database equals the models")
 

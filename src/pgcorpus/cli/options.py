@@ -11,8 +11,11 @@ import click
 from sqlalchemy import Engine
 
 from pgcorpus import schema
+from pgcorpus.cli.host import current_host
 from pgcorpus.cli.output import note
-from pgcorpus.config import load_settings
+from pgcorpus.config import Settings, load_settings
+from pgcorpus.services.answering import Chat, OpenAIChat
+from pgcorpus.services.embedding import Embedder, choose_embedder, embedder_of_model
 from pgcorpus.target import open_database
 
 
@@ -57,18 +60,70 @@ def parse_object(_context: click.Context, _parameter: click.Parameter, value: st
 
 
 @contextmanager
+def database(url: str | None) -> Iterator[Engine]:
+    """Yield the database of a command, in whatever state it is: a named one, the host's, or our private one.
+
+    Raises:
+        ConfigError: The URL cannot be used.
+        EmbeddedServerError: Our private server cannot be started.
+    """
+    host = current_host()
+    if host and not url:
+        yield host.engine()
+        return
+    with open_database(url, load_settings()) as engine:
+        yield engine
+
+
+@contextmanager
 def migrated_database(url: str | None) -> Iterator[Engine]:
     """Yield the database to work in; our private one is migrated on the way, any other must be already.
 
     Raises:
         SchemaError: The database is not at this code's revision.
     """
-    settings = load_settings()
-    private = not (url or settings.database_url)
+    private = not (url or current_host() or load_settings().database_url)
     if private:
         note("no PGCORPUS_DATABASE_URL: using the private PostgreSQL of `pgcorpus db`")
-    with open_database(url, settings) as engine:
+    with database(url) as engine:
         if private:
             schema.upgrade(engine)
         schema.require_current(engine)
         yield engine
+
+
+def chosen_embedder(name: str | None) -> Embedder:
+    """Return the embedder of a name; without one the host's, else that of the environment.
+
+    Raises:
+        ConfigError: The name is unknown, or it needs a key that is missing.
+        MissingExtraError: It is not installed.
+    """
+    host = current_host()
+    if host and not name:
+        return host.embedder()
+    return choose_embedder(name, settings())
+
+
+def chosen_chat(model: str | None) -> Chat | None:
+    """Return the chat model of a name; without one the host's, or None for what the environment asks for."""
+    if model:
+        return OpenAIChat(model, api_key=settings().openai_api_key)
+    host = current_host()
+    return host.chat() if host else None
+
+
+def embedder_of(model: str | None) -> Embedder | None:
+    """Return the embedder that made a collection's embeddings, or None where it is not known or cannot be had."""
+    if model is None:
+        return None
+    host = current_host()
+    if host and (embedder := host.embedder()).model == model:
+        return embedder
+    return embedder_of_model(model, settings())
+
+
+def settings() -> Settings:
+    """Return the settings of a command: the host's, else those of the environment."""
+    host = current_host()
+    return host.settings if host else load_settings()

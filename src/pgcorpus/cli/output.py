@@ -15,6 +15,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 _SPACE = re.compile(r"\s+")
 
 SNIPPET_CHARACTERS = 240
+# Of so many characters, one at least is no space.
+_SPARSE = 20
 
 
 def results() -> Console:
@@ -50,5 +52,6 @@ def printable(text: str) -> str:
 
 def snippet(content: str, limit: int = SNIPPET_CHARACTERS) -> str:
     """Return the beginning of a text on one line, at most ``limit`` characters."""
-    line = _SPACE.sub(" ", printable(content)).strip()
+    # Not all of it: a document may be a whole book.
+    line = _SPACE.sub(" ", printable(content[: limit * _SPARSE])).strip()
     return line if len(line) <= limit else line[: limit - 1].rsplit(" ", 1)[0] + "…"

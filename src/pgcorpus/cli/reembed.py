@@ -17,12 +17,10 @@ from sqlalchemy import Engine
 
 from pgcorpus.cli import options
 from pgcorpus.cli.output import messages, print_json, printable, results
-from pgcorpus.config import Settings, load_settings
 from pgcorpus.errors import ConfigError
 from pgcorpus.models.collection import DEFAULT_TENANT
 from pgcorpus.repositories.switching.standing import State
-from pgcorpus.services.embedding import Embedder, choose_embedder
-from pgcorpus.services.embedding.choose import embedder_of_model
+from pgcorpus.services.embedding import Embedder
 from pgcorpus.services.switching import (
     HOLD,
     SAMPLE,
@@ -90,9 +88,8 @@ def reembed(
     """
     if action is None and to is None:
         raise click.UsageError("name the embedder to switch to: --to openai:MODEL")
-    settings = load_settings()
     with options.migrated_database(database_url) as engine, progress_bar(quiet=quiet) as progress:
-        command = _Command(engine, collection, tenant, settings, progress, hold)
+        command = _Command(engine, collection, tenant, progress, hold)
         if action is None:
             answer: Any = command.run(str(to), flip, sample, queries, min_recall)
         else:
@@ -111,22 +108,20 @@ class _Command:
         engine: Engine,
         collection: str,
         tenant: str,
-        settings: Settings,
         progress: Callable[[Progress], object],
         hold: float,
     ) -> None:
         self._make: Make = lambda embedder: ModelSwitch(
             engine, embedder, collection, tenant, progress=progress, hold=hold
         )
-        self._settings = settings
 
     def run(self, to: str, flip: bool, sample: int, queries: Path | None, min_recall: float | None) -> SwitchReport:
         questions = [] if queries is None else [line.strip() for line in queries.read_text().splitlines()]
-        return self._make(choose_embedder(to, self._settings)).run(
+        return self._make(options.chosen_embedder(to)).run(
             flip=flip,
             sample=sample,
             queries=[question for question in questions if question],
-            old_embedder=self._embedder_of(self._make(None).status().embedding_model),
+            old_embedder=options.embedder_of(self._make(None).status().embedding_model),
             min_recall=min_recall,
         )
 
@@ -134,25 +129,22 @@ class _Command:
         status = self._make(None).status()
         if action == "status":
             return status
-        switch = self._make(self._embedder_of(status.embedding_model))
+        switch = self._make(options.embedder_of(status.embedding_model))
         if action == "rollback":
             return switch.rollback(self._old_embedder(status, to))
         return switch.finish() if action == "finish" else switch.abort()
 
     def _old_embedder(self, status: SwitchStatus, to: str | None) -> Embedder:
         if to is not None:
-            return choose_embedder(to, self._settings)
+            return options.chosen_embedder(to)
         shadows = [each for each in status.shadows if each.state is not State.DROPPED]
         # The last one that was retired; or that one, where a rollback was interrupted.
         shadow = max(shadows, key=lambda each: each.state is State.RETIRED, default=None)
         if shadow is None:
             raise click.ClickException(f"nothing stands behind {status.collection!r}: nothing was done")
-        if (embedder := self._embedder_of(shadow.embedding_model)) is None:
+        if (embedder := options.embedder_of(shadow.embedding_model)) is None:
             raise ConfigError(f"name the embedder of {shadow.embedding_model}: --to openai:MODEL, or set its key")
         return embedder
-
-    def _embedder_of(self, model: str | None) -> Embedder | None:
-        return None if model is None else embedder_of_model(model, self._settings)
 
 
 class _Way:

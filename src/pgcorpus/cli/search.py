@@ -10,8 +10,6 @@ from rich.text import Text
 
 from pgcorpus.cli import options
 from pgcorpus.cli.output import print_json, results, snippet
-from pgcorpus.config import load_settings
-from pgcorpus.services.embedding import choose_embedder
 from pgcorpus.services.retrieval import Retrieved, Retriever
 
 
@@ -49,7 +47,7 @@ def search(
     """
     if not query.strip():
         raise click.BadParameter("it is empty", param_hint="QUERY")
-    chosen = choose_embedder(embedder, load_settings())
+    chosen = options.chosen_embedder(embedder)
     with options.migrated_database(database_url) as engine:
         hits = Retriever(engine, chosen, collection, tenant).retrieve(query, k, where=where, exact=exact)
     if as_json:
