@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, wait
+from contextvars import copy_context
+from functools import partial
 from threading import Thread
 from typing import TypeVar
 
@@ -39,7 +41,7 @@ def ahead(
     waiting: deque[tuple[T, Future[None]]] = deque()
     try:
         for item in items:
-            waiting.append((item, _started(work, item)))
+            waiting.append((item, started(partial(work, item))))
             if len(waiting) >= depth:
                 yield _finished(waiting)
         while waiting:
@@ -53,19 +55,22 @@ def ahead(
             drop(item)
 
 
-def _started(work: Callable[[T], None], item: T) -> Future[None]:
-    """Begin work in a thread that keeps no interpreter from ending: a pool's would, and Ctrl-C would wait for it."""
-    future: Future[None] = Future()
+def started(work: Callable[[], T]) -> Future[T]:
+    """Begin work in a thread of its own, which waits for no other's and keeps no interpreter from ending: one of a pool
+    would, and Ctrl-C would wait for it.
+    """
+    future: Future[T] = Future()
+    context = copy_context()
 
     def run() -> None:
         try:
-            work(item)
+            result = context.run(work)
         except BaseException as exc:  # noqa: BLE001 -- raised where the result is taken
             future.set_exception(exc)
         else:
-            future.set_result(None)
+            future.set_result(result)
 
-    Thread(target=run, name="pgcorpus-embed", daemon=True).start()
+    Thread(target=run, name="pgcorpus-ingest", daemon=True).start()
     return future
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Engine
@@ -16,6 +17,7 @@ from pgcorpus.models.collection import DEFAULT_TENANT
 from pgcorpus.services.embedding.base import AsyncEmbedder, Embedder, batch_size_of
 from pgcorpus.services.embedding.cache import AsyncCachedEmbedder, CachedEmbedder, plain_dimensions
 from pgcorpus.services.embedding.choose import dimensions_of
+from pgcorpus.services.ingesting.ahead import started
 from pgcorpus.services.ingesting.ports import EnginePorts, LoopPorts, Ports, SessionPorts
 from pgcorpus.services.ingesting.report import IngestReport, Progress
 from pgcorpus.services.ingesting.run import Plan, Run
@@ -27,6 +29,9 @@ MOST_AT_ONCE = 4_096
 # Groups embedded at once. Two keep the embedder busy while one is written.
 DEPTH = 2
 MOST_DEPTH = 8
+
+# In the ``info`` of a session on another library's connection: makes an engine that may commit beside it.
+ENGINE_APART = "pgcorpus_engine_apart"
 
 _PER_MILLION = 1_000_000
 
@@ -115,8 +120,7 @@ class Ingestor:
         cached = _is_kept(embedder) if cache is None else cache
         self._plan = _plan(embedder, collection, tenant, model, progress, cached=cached)
         self._price = price
-        engine = bind.get_bind().engine if isinstance(bind, Session) else bind
-        self._embedder = CachedEmbedder(embedder, engine) if cached else embedder
+        self._embedder = CachedEmbedder(embedder, _engine_apart(bind)) if cached else embedder
 
     def ingest(
         self,
@@ -202,7 +206,8 @@ class AsyncIngestor:
         account = _Account(self._embedder, self._price)
         ports = LoopPorts(self._bind, self._embedder, asyncio.get_running_loop())
         run = Run(replace(self._plan, dry_run=dry_run), ports)
-        work = asyncio.create_task(asyncio.to_thread(run.ingest, *_given(sources, roots), prefix))
+        # Not in a thread of the loop's: ingests would take them all, and wait for an embedder that needs one.
+        work = asyncio.wrap_future(started(partial(run.ingest, *_given(sources, roots), prefix)))
         try:
             return account.settled(await asyncio.shield(work))
         except asyncio.CancelledError:
@@ -220,6 +225,14 @@ def _given(
         # To "" all relative names belong, another project's too: who means that says so.
         return sources.sources, [root for root in sources.roots if root] if roots is None else roots
     return sources, roots or ()
+
+
+def _engine_apart(bind: Engine | Session) -> Engine:
+    """Return the engine on which the cache is committed, whatever becomes of the caller's transaction."""
+    if not isinstance(bind, Session):
+        return bind
+    made: Engine = bind.info[ENGINE_APART]() if ENGINE_APART in bind.info else bind.get_bind().engine
+    return made
 
 
 def _engine_of(session: AsyncSession) -> AsyncEngine:

@@ -89,7 +89,10 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     modules = [name for name in names if name.endswith(".py")]
     assert len(modules) == len(sources)
     others = {name for name in names if not name.endswith(".py") and ".dist-info/" not in name}
-    assert others == {"pgcorpus/py.typed", "pgcorpus/migrations/script.py.mako"}
+    page = CHECKOUT / "src/pgcorpus/integrations/explorer"
+    pages = {f"pgcorpus/integrations/explorer/{path.relative_to(page)}" for path in page.glob("*/*.*")}
+    pages = {each for each in pages if not each.endswith((".py", ".pyc"))}
+    assert others == {"pgcorpus/py.typed", "pgcorpus/migrations/script.py.mako"} | pages
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

@@ -7,6 +7,7 @@ import gc
 import tempfile
 import tracemalloc
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier, Event, get_ident
 
@@ -21,6 +22,7 @@ from pgcorpus.models import Document
 from pgcorpus.repositories import SyncReport
 from pgcorpus.services.chunking import Passage
 from pgcorpus.services.embedding import as_async
+from pgcorpus.services.embedding.base import Vectors
 from pgcorpus.services.ingesting import AsyncIngestor, Ingestor, Progress
 from pgcorpus.services.ingesting import run as run_module
 from pgcorpus.services.ingesting import shelf as shelf_module
@@ -246,6 +248,24 @@ def test_a_pool_of_one_connection_is_enough_for_an_async_engine(engine: Engine, 
     assert asyncio.run(main()) == 30
     with engine.connect() as connection:
         assert connection.exec_driver_sql(INDEX_STATE).scalar() is True
+
+
+@on_async_driver
+def test_an_async_ingest_leaves_the_event_loops_threads_to_others(url: URL) -> None:
+    """As many ingests as the loop has threads would wait for ever for an embedder, or a name server, that needs one."""
+
+    class NeedsAThread(CountingEmbedder):
+        async def embed(self, texts: Sequence[str]) -> Vectors:  # type: ignore[override]
+            return await asyncio.wait_for(asyncio.to_thread(super().embed, texts), 10)
+
+    async def main() -> int:
+        async_engine = create_async_engine(url)
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        report = await AsyncIngestor(async_engine, NeedsAThread()).ingest([source("a", "one")])
+        await async_engine.dispose()
+        return report.changes.added
+
+    assert asyncio.run(main()) == 1
 
 
 @on_async_driver

@@ -2,6 +2,7 @@
 
 import tomllib
 from importlib.metadata import distribution
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,15 @@ def test_every_module_of_the_checkout_is_installed() -> None:
             assert (installed / relative).read_bytes() == path.read_bytes(), f"{relative}: install again"
 
 
-@pytest.mark.parametrize("name", ["py.typed", "migrations/script.py.mako"])
+EXPLORER = "integrations/explorer"
+PAGES = [
+    str(path.relative_to(CHECKOUT / "src/pgcorpus"))
+    for folder in ("templates", "static")
+    for path in (CHECKOUT / "src/pgcorpus" / EXPLORER / folder).iterdir()
+]
+
+
+@pytest.mark.parametrize("name", ["py.typed", "migrations/script.py.mako", *PAGES])
 def test_what_is_no_module_is_installed_too(name: str) -> None:
     assert (Path(pgcorpus.__file__).parent / name).is_file()
 
@@ -45,8 +54,18 @@ def test_no_folder_of_migrations_is_an_importable_package() -> None:
     assert list((CHECKOUT / "alembic").rglob("__init__.py")) == []
 
 
+def test_there_are_pages_and_styles_to_install() -> None:
+    assert {Path(page).suffix for page in PAGES} >= {".html", ".css"}
+
+
+# Extras of extras, and what only contributors install.
+OWN = ("all", "dev")
+
+
 def test_nothing_is_pinned_and_everything_is_bounded() -> None:
-    for requirement in PROJECT["project"]["dependencies"]:
+    extras = PROJECT["project"]["optional-dependencies"]
+    shipped = [requirements for name, requirements in extras.items() if name not in OWN]
+    for requirement in chain(PROJECT["project"]["dependencies"], *shipped):
         assert "==" not in requirement
         assert ">=" in requirement
         assert "<" in requirement
@@ -55,4 +74,5 @@ def test_nothing_is_pinned_and_everything_is_bounded() -> None:
 def test_the_metadata_names_the_licence_and_the_extras() -> None:
     metadata = distribution("pgcorpus").metadata
     assert metadata["License-Expression"] == "MIT"
-    assert {"embedded", "local", "all", "dev"} <= set(metadata.get_all("Provides-Extra") or [])
+    extras = {"all", "dev", "django", "embedded", "explorer", "fastapi", "flask", "local", "pdf", "tokens"}
+    assert extras == set(metadata.get_all("Provides-Extra") or [])
