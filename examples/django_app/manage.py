@@ -1,0 +1,9 @@
+"""The project's command line."""
+
+import os
+import sys
+
+from django.core.management import execute_from_command_line
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "helpdesk.settings")
+execute_from_command_line(sys.argv)

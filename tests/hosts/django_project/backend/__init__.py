@@ -1,0 +1,1 @@
+"""A database backend made of Django's for PostgreSQL, as PostGIS' is."""
