@@ -72,7 +72,7 @@ def test_the_apps_database_is_migrated_and_not_on_the_way(empty_url: URL) -> Non
     host = Host(HostSettings(database_url=empty_url, embedder=HashEmbedder()))
     assert run(host, "migrate", "upgrade").exit_code == 0
     assert run(host, "migrate", "check").exit_code == 0
-    assert run(host, "collections", "--json").exit_code == 0
+    assert run(host, "collections").stdout == "no collections yet: make one with `app pgcorpus ingest`\n"
     host.dispose()
 
 

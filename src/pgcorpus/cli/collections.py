@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pgcorpus.cli import options
+from pgcorpus.cli.host import as_called
 from pgcorpus.cli.output import print_json, printable, results
 from pgcorpus.database import session_factory
 from pgcorpus.repositories import DocumentRepository
@@ -34,4 +35,4 @@ def collections(tenant: str, as_json: bool, database_url: str | None) -> None:
     table = Table("collection", "embedding model", "distance", "documents", box=None)
     for row in rows:
         table.add_row(*(Text(printable(str(value))) for value in row.values()))
-    results().print(table if rows else "no collections yet: make one with `pgcorpus ingest`", markup=False)
+    results().print(table if rows else as_called("no collections yet: make one with `pgcorpus ingest`"), markup=False)

@@ -9,7 +9,7 @@ from contextlib import suppress
 import click
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from pgcorpus.cli.host import current_host
+from pgcorpus.cli.host import as_called
 from pgcorpus.cli.output import fail
 from pgcorpus.errors import ConfigError, DatabaseError, FilterError, PgCorpusError, SearchError
 from pgcorpus.faults import translated
@@ -58,8 +58,7 @@ def _as_ours(exc: BaseException) -> PgCorpusError:
 
 
 def _failed(exc: PgCorpusError) -> int:
-    host = current_host()
-    fail(str(exc).replace("`pgcorpus ", f"`{host.command} ") if host else str(exc))
+    fail(as_called(str(exc)))
     if isinstance(exc, ConfigError | FilterError | SearchError):
         return EXIT_USAGE
     return EXIT_DATABASE if isinstance(exc, DatabaseError) else EXIT_ERROR

@@ -41,3 +41,9 @@ def current_host() -> CommandHost | None:
     """Return the app whose command is running, or None for ``pgcorpus`` itself."""
     context = click.get_current_context(silent=True)
     return context.find_object(CommandHost) if context else None
+
+
+def as_called(message: str) -> str:
+    """Return a message with the commands that it names as they are called here."""
+    host = current_host()
+    return message.replace("`pgcorpus ", f"`{host.command} ") if host else message

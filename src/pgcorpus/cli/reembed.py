@@ -16,6 +16,7 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from pgcorpus.cli import options
+from pgcorpus.cli.host import current_host
 from pgcorpus.cli.output import messages, print_json, printable, results
 from pgcorpus.errors import ConfigError
 from pgcorpus.models.collection import DEFAULT_TENANT
@@ -151,7 +152,8 @@ class _Way:
     """The commands that go on from here."""
 
     def __init__(self, collection: str, tenant: str) -> None:
-        self._words = ["pgcorpus", "reembed", "-c", collection]
+        host = current_host()
+        self._words = [*(host.command if host else "pgcorpus").split(), "reembed", "-c", collection]
         self._words += [] if tenant == DEFAULT_TENANT else ["--tenant", tenant]
 
     def __call__(self, *words: str) -> str:
