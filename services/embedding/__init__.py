@@ -28,7 +28,7 @@ from pgcorpus.services.embedding.base import (
     check_texts,
     pad,
 )
-from pgcorpus.services.embedding.cache import AsyncCachedEmbedder, CachedEmbedder, prune_cache
+from pgcorpus.services.embedding.cache import AsyncCachedEmbedder, CachedEmbedder, is_kept, prune_cache
 from pgcorpus.services.embedding.choose import choose_embedder, embedder_of_model
 from pgcorpus.services.embedding.function import AsyncFunctionEmbedder, FunctionEmbedder, as_async
 from pgcorpus.services.embedding.local import LocalEmbedder
@@ -57,6 +57,7 @@ __all__ = [
     "check_texts",
     "choose_embedder",
     "embedder_of_model",
+    "is_kept",
     "pad",
     "prune_cache",
 ]

@@ -312,6 +312,16 @@ class AsyncCachedEmbedder(_Cached[AsyncEmbedder]):
             self._warn("written", exc)
 
 
+def is_kept(embedder: object, wanted: bool | None) -> bool:
+    """Say whether an embedder's answers are kept.
+
+    Args:
+        embedder: A local model says that its embeddings cost less to make than to fetch, and a cache that it is one.
+        wanted: What somebody asked for, which goes before that.
+    """
+    return bool(getattr(embedder, "cached", True)) if wanted is None else wanted
+
+
 def prune_cache(
     engine: Engine,
     model: str | None = None,

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from pgcorpus.models import Document
 from pgcorpus.models.collection import DEFAULT_TENANT
 from pgcorpus.services.embedding.base import AsyncEmbedder, Embedder, batch_size_of
-from pgcorpus.services.embedding.cache import AsyncCachedEmbedder, CachedEmbedder, plain_dimensions
+from pgcorpus.services.embedding.cache import AsyncCachedEmbedder, CachedEmbedder, is_kept, plain_dimensions
 from pgcorpus.services.embedding.choose import dimensions_of
 from pgcorpus.services.ingesting.ahead import started
 from pgcorpus.services.ingesting.ports import EnginePorts, LoopPorts, Ports, SessionPorts
@@ -78,11 +78,6 @@ def _plan(
     return Plan(collection, embedder.model, dimensions, tenant, model, piece, depth, cached=cached, notify=progress)
 
 
-def _is_kept(embedder: object) -> bool:
-    """A local model says that its embeddings cost less to make than to fetch, and a cache that it is one."""
-    return getattr(embedder, "cached", True)
-
-
 class Ingestor:
     """Brings sources into one collection; a second run with the same sources does nothing.
 
@@ -117,7 +112,7 @@ class Ingestor:
         progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
         self._bind = bind
-        cached = _is_kept(embedder) if cache is None else cache
+        cached = is_kept(embedder, cache)
         self._plan = _plan(embedder, collection, tenant, model, progress, cached=cached)
         self._price = price
         self._embedder = CachedEmbedder(embedder, _engine_apart(bind)) if cached else embedder
@@ -185,7 +180,7 @@ class AsyncIngestor:
         progress: Callable[[Progress], None] = lambda _: None,
     ) -> None:
         self._bind = bind
-        cached = _is_kept(embedder) if cache is None else cache
+        cached = is_kept(embedder, cache)
         self._plan = _plan(embedder, collection, tenant, model, progress, cached=cached)
         self._price = price
         engine = bind if isinstance(bind, AsyncEngine) else _engine_of(bind)

@@ -16,7 +16,7 @@ from pgcorpus.repositories.switching.statements import Pair
 from pgcorpus.repositories.writing.drafts import check_name
 from pgcorpus.repositories.writing.indexes import build_missing, is_missing
 from pgcorpus.services.embedding import Embedder
-from pgcorpus.services.embedding.cache import CachedEmbedder
+from pgcorpus.services.embedding.cache import CachedEmbedder, is_kept
 from pgcorpus.services.switching.comparing import Comparer, Comparison, Question, Side
 from pgcorpus.services.switching.embedding import Contents
 from pgcorpus.services.switching.filling import Filler
@@ -316,7 +316,7 @@ class ModelSwitch:
 
     def _contents_of(self, embedder: Embedder | None) -> Contents:
         column: Any = self._table.c.embedding.type
-        kept = getattr(embedder, "cached", True) if self._cache is None else self._cache
+        kept = is_kept(embedder, self._cache)
         if embedder is not None and kept:
             embedder = CachedEmbedder(embedder, self._engine)
         return Contents(embedder, column.dim or DIMENSIONS)

@@ -204,7 +204,7 @@ def test_without_jinja2_it_names_the_extra() -> None:
 
 @MOUNTED
 def test_the_secret_link_sets_a_cookie_and_leads_on_without_the_token(corpus: Engine, mounted: Mounted) -> None:
-    access = TokenAccess.mint()
+    access = TokenAccess()
     get = mounted(Explorer(corpus, EMBEDDER, access=access))
     assert get("/corpus/").status == 403
     entered = get(f"/corpus/?token={access.token}&q=apples&collection=guide")
@@ -255,4 +255,4 @@ def test_over_https_the_cookie_stays_there(corpus: Engine) -> None:
     typed = TokenAccess("of my own: 100% & more #1")
     client = TestClient(asgi(Explorer(corpus, access=typed)), follow_redirects=False)
     assert client.get(typed.url("http://testserver")).status_code == 303
-    assert TokenAccess.mint().token != TokenAccess.mint().token
+    assert TokenAccess().token != TokenAccess().token

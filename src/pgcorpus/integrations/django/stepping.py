@@ -16,7 +16,7 @@ from pgcorpus.integrations.django.pooling import engine
 from pgcorpus.integrations.django.stored import delete_stored, stored_places, turn
 from pgcorpus.models import DIMENSIONS
 from pgcorpus.repositories import DocumentRepository, Draft, SyncPlan, SyncReport
-from pgcorpus.services.embedding import CachedEmbedder, Embedder, pad
+from pgcorpus.services.embedding import CachedEmbedder, Embedder, is_kept, pad
 from pgcorpus.services.embedding.asking import checked
 from pgcorpus.vectors import Array
 
@@ -246,9 +246,7 @@ def _embedders() -> Sequence[Embedder]:
 
 def _remembering(embedder: Embedder) -> Embedder:
     """Return the embedder with the cache around it, where it pays: one more connection, and only outside of a turn."""
-    cache = host().settings.cache
-    cached = getattr(embedder, "cached", True) if cache is None else cache
-    return CachedEmbedder(embedder, engine()) if cached else embedder
+    return CachedEmbedder(embedder, engine()) if is_kept(embedder, host().settings.cache) else embedder
 
 
 def _differs(report: SyncReport) -> bool:

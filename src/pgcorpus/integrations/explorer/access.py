@@ -55,11 +55,6 @@ class TokenAccess(PageAccess):
     def __repr__(self) -> str:
         return "TokenAccess(...)"
 
-    @classmethod
-    def mint(cls) -> TokenAccess:
-        """Return a rule with a new random token."""
-        return cls()
-
     @property
     def token(self) -> str:
         """The secret, for the link to print."""
