@@ -1,5 +1,6 @@
 """What is stored: collections, documents, and the parts to declare document models of one's own."""
 
+from pgcorpus.indexing import IndexForm
 from pgcorpus.models.base import SCHEMA, Base
 from pgcorpus.models.cached_embedding import CachedEmbedding
 from pgcorpus.models.calibration import Calibration, CalibrationPoint
@@ -26,6 +27,7 @@ __all__ = [
     "Collection",
     "Document",
     "DocumentMixin",
+    "IndexForm",
     "Metric",
     "Vector",
     "VectorMapped",

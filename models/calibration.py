@@ -16,21 +16,31 @@ from pgcorpus.models.collection import Collection
 class CalibrationPoint(TypedDict):
     """What was measured at one setting, over all queries of the calibration.
 
+    The setting is one of ``ef_search``, ``probes`` and ``exact``.
+
     Attributes:
-        ef_search: The setting ``hnsw.ef_search``.
         recall: Mean share of the exact ``k`` nearest that were found, 0 to 1.
         p50_ms: Half of the searches took no longer, in milliseconds.
         p95_ms: 95 of a hundred took no longer, in milliseconds.
-        scanned: Mean number of tuples that the index gave for a search.
+        scanned: Mean number of tuples that the index gave for a search; of an exact one, that were read.
+        ef_search: The setting ``hnsw.ef_search``.
+        probes: The setting ``ivfflat.probes``.
+        exact: True where every row was compared.
+        form: The form of the index; without it ``vector``.
+        rerank: Rows that were compared exactly; without it as many as by default.
         mode: The setting ``hnsw.iterative_scan``; without it the one that searches have by default.
         filter: The filter that the searches had, as :func:`~pgcorpus.repositories.compile_filter` takes it.
     """
 
-    ef_search: int
     recall: float
     p50_ms: float
     p95_ms: float
     scanned: float
+    ef_search: NotRequired[int | None]
+    probes: NotRequired[int | None]
+    exact: NotRequired[bool]
+    form: NotRequired[str | None]
+    rerank: NotRequired[int | None]
     mode: NotRequired[str | None]
     filter: NotRequired[dict[str, Any] | None]
 

@@ -15,6 +15,7 @@ from pgcorpus.repositories.hits import (
     SampledKey,
     TextHit,
 )
+from pgcorpus.repositories.indexes import VectorIndex, read_indexes
 from pgcorpus.repositories.search.explanation import Explanation
 from pgcorpus.repositories.search.requests import SearchOptions
 from pgcorpus.repositories.vector import VectorRepository
@@ -46,8 +47,10 @@ __all__ = [
     "SyncReport",
     "TextHit",
     "UpsertReport",
+    "VectorIndex",
     "VectorRepository",
     "Where",
     "compile_field",
     "compile_filter",
+    "read_indexes",
 ]

@@ -9,17 +9,21 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from pgcorpus.errors import CollectionNotFoundError, SearchError
+from pgcorpus.indexing import IndexForm
 from pgcorpus.models import Calibration, CalibrationPoint, Collection
-from pgcorpus.repositories.search.requests import LARGEST, LARGEST_ID, MAX_HITS
+from pgcorpus.repositories.search.recall import forget_calibrations
+from pgcorpus.repositories.search.requests import LARGEST, LARGEST_ID, MAX_EF_SEARCH, MAX_HITS, MAX_PROBES
+from pgcorpus.repositories.transactions import connection_of
 from pgcorpus.repositories.values import json_problem
-
-# pgvector README, "HNSW" and "Iterative Index Scans".
-_EF_SEARCH = range(1, 1_001)
-_MODES = ("off", "relaxed_order", "strict_order")
+from pgcorpus.tuning import SCANS
 
 _FIGURES = ("recall", "p50_ms", "p95_ms", "scanned")
-_REQUIRED = frozenset(("ef_search", *_FIGURES))
-_KNOWN = _REQUIRED | {"mode", "filter"}
+_REQUIRED = frozenset(_FIGURES)
+_SETTINGS = ("ef_search", "probes", "exact")
+_KNOWN = _REQUIRED | {*_SETTINGS, "form", "rerank", "mode", "filter"}
+
+# pgvector README, "HNSW" and "IVFFlat".
+_NUMBERS = {"ef_search": MAX_EF_SEARCH, "probes": MAX_PROBES, "rerank": MAX_HITS}
 
 
 class Calibrations:
@@ -64,6 +68,7 @@ class Calibrations:
         )
         self._session.add(calibration)
         self._session.flush()
+        forget_calibrations(connection_of(self._session, Calibration))
         return calibration
 
     def latest(self, collection_id: int) -> Calibration | None:
@@ -102,11 +107,21 @@ def _fault(point: Mapping[str, Any]) -> str | None:
 
 
 def _wrong_setting(point: Mapping[str, Any]) -> str | None:
-    ef_search, mode, where = point["ef_search"], point.get("mode"), point.get("filter")
-    if type(ef_search) is not int or ef_search not in _EF_SEARCH:
-        return f"ef_search is a whole number, 1 to 1,000, not {ef_search!r}"
-    if mode not in (None, *_MODES):
-        return f"mode is one of {', '.join(_MODES)}, not {mode!r}"
+    given = [name for name in _SETTINGS if point.get(name) is not None and point.get(name) is not False]
+    if len(given) != 1 or point.get("exact") not in (None, False, True):
+        return f"it has one of {', '.join(_SETTINGS)}, not {', '.join(given) or 'none'}"
+    for name, highest in _NUMBERS.items():
+        if (value := point.get(name)) is not None and (type(value) is not int or not 1 <= value <= highest):
+            return f"{name} is a whole number, 1 to {highest:,}, not {value!r}"
+    return _wrong_manner(point)
+
+
+def _wrong_manner(point: Mapping[str, Any]) -> str | None:
+    mode, form, where = point.get("mode"), point.get("form"), point.get("filter")
+    if mode not in (None, *SCANS):
+        return f"mode is one of {', '.join(SCANS)}, not {mode!r}"
+    if form not in (None, *IndexForm):
+        return f"form is one of {', '.join(IndexForm)}, not {form!r}"
     if not isinstance(where, dict | None) or json_problem(where, "filter"):
         return f"filter is a dictionary as JSON has it, not {where!r}"
     return None

@@ -68,6 +68,7 @@ class DocumentRepository(VectorRepository[Any]):
         self._collections = Collections(session, self._scope)
         self._writer = DocumentWriter(session, self._scope)
         self._texts = TextSearcher(session, self._target)
+        self._names = (collection, tenant)
 
     # Collections
 
@@ -133,8 +134,13 @@ class DocumentRepository(VectorRepository[Any]):
             SearchTimeoutError: The timeout is over.
         """
         request = Request(k, offset=offset, timeout=timeout)
-        return self._answered(
-            lambda scoped: self._texts.search_text(query, where, request, scoped, language, highlight)
+        return self._told(
+            "text",
+            request,
+            where,
+            lambda: self._answered(
+                lambda scoped: self._texts.search_text(query, where, request, scoped, language, highlight)
+            ),
         )
 
     def search_hybrid(
@@ -153,6 +159,7 @@ class DocumentRepository(VectorRepository[Any]):
         ef_search: int | None = None,
         exact: bool = False,
         timeout: float | None = None,
+        recall: float | None = None,
     ) -> Sequence[HybridHit]:
         """Return the best of a vector search and a search for any of a text's words, in one statement.
 
@@ -170,6 +177,7 @@ class DocumentRepository(VectorRepository[Any]):
             ef_search: Candidates that HNSW keeps.
             exact: Compare the vector with every row.
             timeout: Seconds after which the search is given up.
+            recall: Of the vector's side, 0 to 1, as in :meth:`search`.
 
         Raises:
             CollectionNotFoundError: There is no such collection.
@@ -180,11 +188,16 @@ class DocumentRepository(VectorRepository[Any]):
             VectorError: The vector has another length, or is zero or not finite.
         """
         parsed = None if metric is None else parse_metric(metric)
-        request = Request(k, parsed, ef_search=ef_search, exact=exact, offset=offset, timeout=timeout)
+        request = Request(k, parsed, ef_search=ef_search, exact=exact, offset=offset, timeout=timeout, recall=recall)
         fusion = Fusion(weights, rrf_k, candidates)
         array = vectors.as_searchable(vector, self._target.dimensions)
-        return self._answered(
-            lambda scoped: self._texts.search_hybrid(text, array, where, request, scoped, fusion, language)
+        return self._told(
+            "hybrid",
+            request,
+            where,
+            lambda: self._answered(
+                lambda scoped: self._texts.search_hybrid(text, array, where, request, scoped, fusion, language)
+            ),
         )
 
     def snippets(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from pgcorpus.indexing import IndexForm
 from pgcorpus.models import Metric
 from pgcorpus.vectors import Array
 
@@ -69,14 +70,30 @@ class Hits(list[Hit[D]]):
     Attributes:
         metric: The metric of the distances.
         exact: Whether every matching row was compared: asked for, or needed to complete the answer.
-        indexed: Whether the model declares an index that serves the metric; without one a search is a full scan.
+        complete: Whether the first statement found enough; where not, an exact scan completed the answer.
+        indexed: Whether there is an index that serves the metric; without one a search is a full scan.
+        form: What that index keeps of an embedding; None without one, and where it was not asked.
+        ef_search: The candidates that HNSW kept.
     """
 
-    def __init__(self, hits: Iterable[Hit[D]], metric: Metric, *, exact: bool, indexed: bool) -> None:
+    def __init__(
+        self,
+        hits: Iterable[Hit[D]],
+        metric: Metric,
+        *,
+        exact: bool,
+        indexed: bool,
+        complete: bool = True,
+        form: IndexForm | None = None,
+        ef_search: int | None = None,
+    ) -> None:
         super().__init__(hits)
         self.metric = metric
         self.exact = exact
+        self.complete = complete
         self.indexed = indexed
+        self.form = form
+        self.ef_search = ef_search
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,16 @@ class Target:
         return getattr(self.model, self.column)
 
     @property
+    def column_name(self) -> str:
+        """The name of the vector column in the database."""
+        return _column_name(self.model, self.column)
+
+    @property
+    def table(self) -> Any:
+        """The class's table."""
+        return _table(self.model)
+
+    @property
     def dimensions(self) -> int | None:
         """The length of the vectors, if the column has one."""
         dimensions: int | None = getattr(self.vector.type, "dim", None)
@@ -128,10 +138,6 @@ class Target:
         """Return the metrics that a declared index of the column serves."""
         return _indexed_metrics(self.model, self.column)
 
-    def probes(self) -> int | None:
-        """Return where to begin with an IVFFlat index: the root of its lists (pgvector README, "IVFFlat")."""
-        return _probes(self.model, self.column)
-
 
 def make_target(model: Any, column: str | None = None, *, scoped: bool = False) -> Target:
     """Return the target of a mapped class.
@@ -158,6 +164,17 @@ def _vector_columns(model: Any) -> tuple[str, ...]:
     return tuple(
         attribute.key for attribute in _mapper(model).column_attrs if isinstance(attribute.columns[0].type, VECTOR)
     )
+
+
+@lru_cache(maxsize=256)
+def _table(model: Any) -> Any:
+    return _mapper(model).local_table
+
+
+@lru_cache(maxsize=256)
+def _column_name(model: Any, column: str) -> str:
+    name: str = _mapper(model).columns[column].name
+    return name
 
 
 @lru_cache(maxsize=256)
@@ -191,16 +208,6 @@ def _indexed_metrics(model: Any, column: str) -> frozenset[Metric]:
     name = _mapper(model).columns[column].name
     classes = {index.dialect_options["postgresql"]["ops"][name] for index in _vector_indexes(model, column)}
     return frozenset(metric for metric in Metric if metric.opclass("vector") in classes)
-
-
-@lru_cache(maxsize=256)
-def _probes(model: Any, column: str) -> int | None:
-    lists = [
-        index.dialect_options["postgresql"]["with"].get("lists", 100)
-        for index in _vector_indexes(model, column)
-        if index.dialect_options["postgresql"]["using"] == "ivfflat"
-    ]
-    return max(1, round(max(lists) ** 0.5)) if lists else None
 
 
 def _mapper(model: type[Any]) -> Mapper[Any]:

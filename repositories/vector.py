@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from pgcorpus import vectors
 from pgcorpus.errors import DefinitionError, SearchError
+from pgcorpus.indexing import IndexForm
 from pgcorpus.models import Metric, parse_metric
 from pgcorpus.models.collection import DEFAULT_LANGUAGE
 from pgcorpus.repositories.filters import Where, compile_filter
@@ -17,6 +18,7 @@ from pgcorpus.repositories.hits import Facet, Hits, Page, row_maker
 from pgcorpus.repositories.search import listing, nearest
 from pgcorpus.repositories.search.explanation import Explanation, explain
 from pgcorpus.repositories.search.nearest import QUERY
+from pgcorpus.repositories.search.planning import plan_search, planned_anew
 from pgcorpus.repositories.search.requests import (
     Request,
     SearchOptions,
@@ -25,9 +27,10 @@ from pgcorpus.repositories.search.requests import (
     make_request,
     request_of,
 )
-from pgcorpus.repositories.search.searcher import Scoped, Searcher, only_plain, settings_of, shape_of
+from pgcorpus.repositories.search.searcher import Scoped, Searcher, only_plain
 from pgcorpus.repositories.search.settings import search_settings
-from pgcorpus.repositories.target import Target, make_target
+from pgcorpus.repositories.search.telling import Kind, Names, told_search
+from pgcorpus.repositories.target import SCOPE, Target, make_target
 from pgcorpus.repositories.transactions import connection_of, require_transaction
 from pgcorpus.repositories.writing.index_policy import IndexPolicy
 from pgcorpus.repositories.writing.loading import Progress, load
@@ -35,6 +38,7 @@ from pgcorpus.repositories.writing.selection import limiting_condition
 
 M = TypeVar("M")
 T = TypeVar("T", bound=Iterable[Any])
+S = TypeVar("S", bound=Sequence[Any])
 
 MAX_PAGE = 10_000
 
@@ -67,6 +71,8 @@ class VectorRepository(Generic[M]):
 
     # What a scoped repository overrides
 
+    _names: Names = (None, None)
+
     def _scoped(self, *, fresh: bool = False) -> Scoped:  # noqa: ARG002 -- nothing is remembered here
         """Return the scope of a search: what was remembered of it, or what the server says now."""
         return Scoped({}, self._metric, DEFAULT_LANGUAGE)
@@ -96,6 +102,10 @@ class VectorRepository(Generic[M]):
         group_by: str | None = None,
         diversify: float | None = None,
         entities: bool = False,
+        recall: float | None = None,
+        form: IndexForm | str | None = None,
+        rerank: int | None = None,
+        scan: str | None = None,
     ) -> Hits[Any]:
         """Return the ``k`` nearest rows, nearest first.
 
@@ -119,6 +129,14 @@ class VectorRepository(Generic[M]):
             group_by: A column or metadata path (``source``): only the nearest hit of each of its values.
             diversify: 0 to 1: choose hits unlike each other (maximal marginal relevance), in the order of choice.
             entities: Return mapped objects of the session as documents.
+            recall: 0 to 1: the share of the nearest to be found, by the cheapest setting that reached it when the
+                collection was measured (``pgcorpus tune``); without a calibration by a safe one, or exactly.
+            form: Go by an index of this form (``vector``, ``halfvec``, ``binary``); by default by the first of them
+                that there is.
+            rerank: Rows taken from the index and compared exactly; by default 2 (k + offset), of an index of signs
+                twenty times as many, at least 400.
+            scan: How an index scan goes on where it has found too few: ``relaxed_order``, the default,
+                ``strict_order`` or ``off`` (pgvector README, "Iterative Index Scans").
 
         Raises:
             CollectionNotFoundError: There is no such collection.
@@ -143,6 +161,10 @@ class VectorRepository(Generic[M]):
             group_by,
             diversify,
             entities,
+            recall,
+            form,
+            rerank,
+            scan,
         )
         return self._search(vectors.as_searchable(vector, self._target.dimensions), where, request)
 
@@ -166,7 +188,13 @@ class VectorRepository(Generic[M]):
         arrays = check_queries(queries, self._target.dimensions)
         if not arrays:
             return []
-        return self._answered(lambda scoped: self._searcher.search_each(arrays, options.get("where"), request, scoped))
+        where = options.get("where")
+        return self._told(
+            "many",
+            request,
+            where,
+            lambda: self._answered(lambda scoped: self._searcher.search_each(arrays, where, request, scoped)),
+        )
 
     def search_like(self, key: Any, k: int = 10, **options: Unpack[SearchOptions]) -> Hits[Any]:
         """Return the rows nearest to a stored one, without itself.
@@ -201,19 +229,31 @@ class VectorRepository(Generic[M]):
         request = make_request(k, options)
         array = vectors.as_searchable(vector, self._target.dimensions)
         scoped = self._scoped(fresh=True)
-        shape = shape_of(self._target, request, scoped.metric)
-        statement = nearest.nearest(shape, self._filter(options.get("where")))
-        settings = settings_of(self._target, request, custom_plan=True)
+        condition = self._filter(options.get("where"))
         connection = connection_of(self._session, self._target.model)
+        collection_id = scoped.parameters.get(SCOPE)
+        plan = plan_search(
+            connection, self._target, request, scoped.metric, collection_id, filtered=condition is not None
+        )
+        settings = planned_anew(plan.settings)
         with search_settings(connection, settings):
             parameters = {**scoped.parameters, QUERY: array}
-            return explain(connection, statement, parameters, shape, settings.values())
+            statement = nearest.nearest(plan.shape, condition)
+            return explain(connection, statement, parameters, plan, settings.values())
 
     def _search(
         self, vector: vectors.Array, where: Where | None, request: Request, *extra: ColumnElement[bool]
     ) -> Hits[Any]:
         run = self._searcher.entities if request.entities else self._searcher.search
-        return self._answered(lambda scoped: run(vector, where, request, scoped, *extra))
+        return self._told(
+            "vector",
+            request,
+            where,
+            lambda: self._answered(lambda scoped: run(vector, where, request, scoped, *extra)),
+        )
+
+    def _told(self, kind: Kind, request: Request, where: Where | None, run: Callable[[], S]) -> S:
+        return told_search(kind, self._names, request, where is not None, run)
 
     def _answered(self, run: Callable[[Scoped], T]) -> T:
         """Return an answer of the scope as remembered; if nothing was found, of the scope as it is."""

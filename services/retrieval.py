@@ -24,10 +24,11 @@ from pgcorpus.repositories.values import text_problem
 from pgcorpus.repositories.writing.drafts import check_name
 from pgcorpus.services.embedding import AsyncEmbedder, Embedder, pad
 from pgcorpus.services.embedding.base import Vectors, check_embeddings
-from pgcorpus.services.steps import AsyncBind, AsyncExecutor, Bind, Call, Executor, InDatabase, Steps
+from pgcorpus.services.embedding.telling import embed_call
+from pgcorpus.services.steps import AsyncBind, AsyncExecutor, Bind, Executor, InDatabase, Steps
 
 _FUSION_OPTIONS = ("weights", "rrf_k", "candidates")
-_HYBRID_OPTIONS = ("metric", "offset", "ef_search", "exact", "timeout")
+_HYBRID_OPTIONS = ("metric", "offset", "ef_search", "exact", "timeout", "recall")
 
 B = TypeVar("B")
 E = TypeVar("E")
@@ -184,7 +185,7 @@ class _Retrieving(Generic[B, E]):
         seen = yield InDatabase(self._look)
         looked = time.perf_counter()
         embedder = fitting(self._embedders, seen.embedding_model, self._collection)
-        answer = yield Call(embedder.embed, ([query.question],))
+        answer = yield embed_call(embedder, [query.question])
         seconds["search"] += looked - started
         seconds["embed"] += time.perf_counter() - looked
         (vector,) = check_embeddings(answer, 1, np.size(answer[:1]))

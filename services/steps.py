@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Generator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_scoped_sessi
 from sqlalchemy.orm import Session, scoped_session
 
 from pgcorpus.database import async_autocommit, async_session_factory, autocommit, session_factory
-from pgcorpus.errors import ConfigError, PgCorpusError
+from pgcorpus.errors import ConfigError
 
 T = TypeVar("T")
 
@@ -36,10 +36,17 @@ class InDatabase:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A function to be called without holding a session: an embedder's, say, or a chat model's."""
+    """A function to be called without holding a session: an embedder's, say, or a chat model's.
+
+    Attributes:
+        function: Called, and awaited if it is async.
+        arguments: Its.
+        within: What it is called in.
+    """
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
+    within: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 Steps: TypeAlias = Generator[InDatabase | Call, Any, T]
@@ -72,7 +79,7 @@ class Executor:
             while True:
                 try:
                     outcome = self._do(step)
-                except PgCorpusError as exc:
+                except Exception as exc:  # noqa: BLE001 -- the steps are told whatever ends them
                     step = steps.throw(exc)
                 else:
                     step = steps.send(outcome)
@@ -82,7 +89,8 @@ class Executor:
 
     def _do(self, step: InDatabase | Call) -> Any:
         if isinstance(step, Call):
-            return step.function(*step.arguments)
+            with step.within():
+                return step.function(*step.arguments)
         with self._session() as session:
             return step.work(session)
 
@@ -113,7 +121,7 @@ class AsyncExecutor:
             while True:
                 try:
                     outcome = await self._do(step)
-                except PgCorpusError as exc:
+                except Exception as exc:  # noqa: BLE001 -- the steps are told whatever ends them
                     step = steps.throw(exc)
                 else:
                     step = steps.send(outcome)
@@ -125,10 +133,11 @@ class AsyncExecutor:
         if isinstance(step, InDatabase):
             async with self._session() as session:
                 return await session.run_sync(step.work)
-        if inspect.iscoroutinefunction(step.function):
-            return await step.function(*step.arguments)
-        outcome = await asyncio.to_thread(step.function, *step.arguments)
-        return await outcome if inspect.isawaitable(outcome) else outcome
+        with step.within():
+            if inspect.iscoroutinefunction(step.function):
+                return await step.function(*step.arguments)
+            outcome = await asyncio.to_thread(step.function, *step.arguments)
+            return await outcome if inspect.isawaitable(outcome) else outcome
 
 
 def _lent(bind: Any) -> nullcontext[Any]:

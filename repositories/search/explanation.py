@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,9 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import ClauseElement, Executable
 
+from pgcorpus.indexing import IndexForm
 from pgcorpus.models import Metric
-from pgcorpus.repositories.search.nearest import Shape
+from pgcorpus.repositories.search.planning import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,8 @@ class Explanation:
         exact: Whether every matching row was compared.
         complete: Whether there are no more matches than were returned, or as many as wanted. Where False the search
             goes on with an exact scan, and so returns ``min(k, matches)`` all the same.
-        indexed: Whether the model declares an index for the metric.
+        indexed: Whether there is an index for the metric.
+        form: What the index used keeps of an embedding; None where none was used.
         metric: The metric.
         milliseconds: The server's time for the statement, planning included.
         settings: What the server was set to for it.
@@ -41,6 +43,7 @@ class Explanation:
     exact: bool
     complete: bool
     indexed: bool
+    form: IndexForm | None
     metric: Metric
     milliseconds: float
     settings: Mapping[str, str]
@@ -52,23 +55,31 @@ class Explanation:
         return f"{how}: {self.scanned:,} rows scanned, {self.returned:,} returned in {self.milliseconds:.1f} ms{short}"
 
 
-class _Explain(Executable, ClauseElement):
+class Explain(Executable, ClauseElement):
+    """A statement under EXPLAIN.
+
+    Args:
+        statement: To be explained.
+        how: The options of EXPLAIN; constants of ours.
+    """
+
     inherit_cache = False
 
-    def __init__(self, statement: Any) -> None:
+    def __init__(self, statement: Any, how: str = "ANALYZE, BUFFERS, FORMAT JSON") -> None:
         self.statement = statement
+        self.how = how
 
 
-@compiles(_Explain, "postgresql")
-def _compile_explain(element: _Explain, compiler: SQLCompiler, **kw: Any) -> str:
-    return f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {compiler.process(element.statement, **kw)}"
+@compiles(Explain, "postgresql")
+def _compile_explain(element: Explain, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"EXPLAIN ({element.how}) {compiler.process(element.statement, **kw)}"
 
 
 def explain(
     connection: Connection,
     statement: Any,
     parameters: Mapping[str, Any],
-    shape: Shape,
+    search: Plan,
     settings: Mapping[str, str],
 ) -> Explanation:
     """Run a search's statement under EXPLAIN ANALYZE and read the plan.
@@ -77,14 +88,14 @@ def explain(
         connection: With the search's settings.
         statement: The search.
         parameters: Of the statement.
-        shape: Of the statement.
+        search: What was planned.
         settings: To be told.
     """
-    answer: Any = connection.execute(_Explain(statement), parameters).scalar_one()
+    answer: Any = connection.execute(Explain(statement), parameters).scalar_one()
     plan = answer[0]
     nodes = list(_nodes(plan["Plan"]))
     used = [(node, name) for node in nodes if (name := node.get("Index Name"))]
-    index = next((name for node, name in used if "Order By" in node), None)
+    index = _vector_index(nodes)
     returned = int(plan["Plan"]["Actual Rows"])
     return Explanation(
         index=index,
@@ -92,13 +103,32 @@ def explain(
         scanned=_scanned(nodes, index),
         returned=returned,
         exact=index is None,
-        complete=index is None or returned >= shape.limit,
-        indexed=shape.metric in shape.target.indexed_metrics(),
-        metric=shape.metric,
+        complete=index is None or returned >= search.shape.limit,
+        indexed=search.indexed,
+        form=search.form if index else None,
+        metric=search.shape.metric,
         milliseconds=plan["Planning Time"] + plan["Execution Time"],
         settings=settings,
         plan=plan["Plan"],
     )
+
+
+def expected(connection: Connection, statement: Any, parameters: Mapping[str, Any]) -> tuple[str | None, float]:
+    """Return which vector index a search's statement would go by, and what the server holds it to cost; it is not run.
+
+    Args:
+        connection: With the search's settings.
+        statement: The search.
+        parameters: Of the statement.
+    """
+    answer: Any = connection.execute(Explain(statement, "FORMAT JSON"), parameters).scalar_one()
+    plan = answer[0]["Plan"]
+    return _vector_index(_nodes(plan)), float(plan["Total Cost"])
+
+
+def _vector_index(nodes: Iterable[Mapping[str, Any]]) -> str | None:
+    """Only a vector index gives rows in an order."""
+    return next((node["Index Name"] for node in nodes if "Index Name" in node and "Order By" in node), None)
 
 
 def _nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -10,9 +10,12 @@ from sqlalchemy import ColumnElement, Float, and_, bindparam, case, func, inspec
 from sqlalchemy.orm import aliased, undefer
 from sqlalchemy.sql.expression import Subquery
 
+from pgcorpus.indexing import IndexForm
 from pgcorpus.models import Metric
+from pgcorpus.models.forms import distance_in
 from pgcorpus.models.vector import vector_bytes
 from pgcorpus.repositories.filters import compile_field
+from pgcorpus.repositories.search.requests import taken
 from pgcorpus.repositories.target import Statement, Target
 
 DISTANCE = "pgcorpus_distance"
@@ -37,6 +40,7 @@ class Shape:
         exact: Compare with every row rather than ask the index.
         embedding: Whether the vector itself is fetched, last before the distance.
         group_by: A field of which each value is to come once.
+        form: Of the index that is asked.
     """
 
     target: Target
@@ -48,6 +52,7 @@ class Shape:
     exact: bool = False
     embedding: bool = False
     group_by: str | None = None
+    form: IndexForm = IndexForm.VECTOR
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -92,7 +97,7 @@ def nearest_entities(shape: Shape, condition: ColumnElement[bool] | None = None)
 def nearest_keys(shape: Shape, limit: int, condition: ColumnElement[bool] | None = None) -> Statement:
     """Return the primary keys and distances of the nearest rows, in order."""
     keys = [getattr(shape.target.model, key).label(key) for key in shape.target.keys]
-    wide = replace(shape, limit=limit, offset=0, candidates=2 * limit)
+    wide = replace(shape, limit=limit, offset=0, candidates=taken(shape.form, 2 * limit))
     inner = _candidates(wide, [*keys, _distance(shape)], condition).subquery("candidates")
     return _in_order(select(*inner.c), inner, wide)
 
@@ -131,7 +136,7 @@ def _candidates(
         statement = statement.where(condition)
     distance = _distance(shape, number)
     if not shape.exact:
-        return statement.order_by(distance).limit(_literal(shape.candidates))
+        return statement.order_by(_by_index(shape, distance, number)).limit(_literal(shape.candidates))
     if shape.group_by is not None:
         return statement  # which rows are needed is known only after grouping
     exact = unindexed(distance.element)
@@ -163,9 +168,20 @@ def _entity_columns(shape: Shape) -> list[Any]:
 
 
 def _distance(shape: Shape, number: int | None = None) -> Any:
+    return getattr(shape.target.vector, shape.metric.method)(_query(shape, number)).label(DISTANCE)
+
+
+def _by_index(shape: Shape, distance: Any, number: int | None) -> Any:
+    """The distance that the index is in order by; of a smaller form it only chooses the rows to be compared."""
+    dimensions = shape.target.dimensions
+    if shape.form is IndexForm.VECTOR or dimensions is None:
+        return distance
+    return distance_in(shape.form, shape.target.vector, _query(shape, number), shape.metric, dimensions)
+
+
+def _query(shape: Shape, number: int | None) -> Any:
     name = QUERY if number is None else f"{QUERY}_{number}"
-    vector = bindparam(name, type_=shape.target.vector.type)
-    return getattr(shape.target.vector, shape.metric.method)(vector).label(DISTANCE)
+    return bindparam(name, type_=shape.target.vector.type)
 
 
 def _in_order(statement: Any, rows: Subquery, shape: Shape) -> Any:

@@ -11,10 +11,11 @@ from typing import Any, TypedDict
 
 from pgcorpus import vectors
 from pgcorpus.errors import SearchError, VectorError
+from pgcorpus.indexing import IndexForm, parse_form
 from pgcorpus.models import Metric, parse_metric
 from pgcorpus.repositories.filters import Where
 from pgcorpus.repositories.values import text_problem
-from pgcorpus.tuning import DEFAULT_EF_SEARCH
+from pgcorpus.tuning import DEFAULT_EF_SEARCH, SCANS
 
 # pgvector README, "HNSW": hnsw.ef_search is 1 to 1,000; "IVFFlat": at most 32,768 lists can be probed.
 MAX_EF_SEARCH = 1_000
@@ -29,6 +30,11 @@ LARGEST_ID = 2**63 - 1
 GROUP_CANDIDATES = 10
 DIVERSITY_CANDIDATES = 4
 MIN_CANDIDATES = 40
+
+# Rows taken from an index of signs for each that is taken from one of whole vectors: with 40 times what is wanted the
+# recall was that of whole vectors, with 20 times .02 below (docs/benchmarks.md).
+BINARY_CANDIDATES = 20
+MIN_BINARY_CANDIDATES = 400
 
 
 class SearchOptions(TypedDict, total=False):
@@ -48,6 +54,10 @@ class SearchOptions(TypedDict, total=False):
     group_by: str | None
     diversify: float | None
     entities: bool
+    recall: float | None
+    form: IndexForm | str | None
+    rerank: int | None
+    scan: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +82,10 @@ class Request:
     group_by: str | None = None
     diversify: float | None = None
     entities: bool = False
+    recall: float | None = None
+    form: IndexForm | None = None
+    rerank: int | None = None
+    scan: str | None = None
 
     def __post_init__(self) -> None:
         check_range("k", self.k, 1, MAX_HITS)
@@ -82,6 +96,10 @@ class Request:
         check_number("diversify", self.diversify, 0.0, 1.0)
         check_number("min_score", self.min_score, -LARGEST, LARGEST)
         check_number("timeout", self.timeout, 0.001, MAX_TIMEOUT)
+        check_number("recall", self.recall, 0.0, 1.0)
+        check_range("rerank", self.rerank, 1, MAX_HITS)
+        if self.scan not in (None, *SCANS):
+            raise SearchError(f"scan is one of {', '.join(SCANS)}, not {self.scan!r}")
         if self.group_by is not None and not isinstance(self.group_by, str):
             raise SearchError(f"group_by is the name of a field, not {type(self.group_by).__name__}")
         for one, other in _EXCLUSIVE:
@@ -94,13 +112,23 @@ class Request:
         return self.k + self.offset
 
     @property
-    def candidates(self) -> int:
-        """Rows to take from the index: under a filter it goes on in a relaxed order, so twice what is wanted."""
+    def _candidates(self) -> int:
+        """Rows to take from an index of whole vectors: twice what is wanted, for it may go on in a relaxed order."""
         if self.group_by is not None:
             return max(MIN_CANDIDATES, GROUP_CANDIDATES * self.wanted)
         if self.diversify is not None:
-            return 2 * max(MIN_CANDIDATES, DIVERSITY_CANDIDATES * self.wanted)
+            return 2 * self.diverse_among
         return 2 * self.wanted
+
+    @property
+    def diverse_among(self) -> int:
+        """Hits among which unlike ones are chosen."""
+        return max(MIN_CANDIDATES, DIVERSITY_CANDIDATES * self.wanted)
+
+    @property
+    def candidates(self) -> int:
+        """Rows to take from the index: those that are compared exactly, to be in order."""
+        return taken(self.form, self._candidates, self.rerank)
 
     @property
     def chosen_ef_search(self) -> int:
@@ -114,7 +142,28 @@ _EXCLUSIVE = (
     ("group_by", "diversify"),
     ("group_by", "entities"),
     ("columns", "context"),
+    ("recall", "ef_search"),
+    ("recall", "probes"),
+    ("recall", "exact"),
+    ("recall", "rerank"),
+    ("recall", "scan"),
+    ("form", "exact"),
 )
+
+
+def taken(form: IndexForm | None, rows: int, rerank: int | None = None) -> int:
+    """Return how many rows to take from an index of a form.
+
+    Args:
+        form: Of the index.
+        rows: To take from one of whole vectors: twice what is wanted, or more.
+        rerank: How many are asked for instead.
+    """
+    if rerank is not None:
+        return max(rerank, rows // 2)
+    if form is IndexForm.BINARY:
+        return max(MIN_BINARY_CANDIDATES, BINARY_CANDIDATES * rows)
+    return rows
 
 
 def make_request(k: int, options: SearchOptions) -> Request:
@@ -152,7 +201,9 @@ def request_of(k: int, *values: Any) -> Request:
 def _request(k: int, metric: Metric | str | None, *values: Any) -> Request:
     """A program asks for the same few searches again and again: each is checked once."""
     request = Request(k, None if metric is None else parse_metric(metric), *values)
-    return request if request.columns is None else replace(request, columns=tuple(request.columns))
+    form = None if request.form is None else parse_form(request.form)
+    columns = None if request.columns is None else tuple(request.columns)
+    return replace(request, form=form, columns=columns)
 
 
 _DEFAULTS: dict[str, Any] = {each.name: each.default for each in fields(Request) if each.name != "k"}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from time import perf_counter
+from typing import Any, NamedTuple
 
 import numpy as np
 from sqlalchemy import ColumnElement, and_
@@ -21,13 +21,13 @@ from pgcorpus.repositories.search import nearest
 from pgcorpus.repositories.search.context import with_context
 from pgcorpus.repositories.search.diversity import most_diverse
 from pgcorpus.repositories.search.nearest import Shape
+from pgcorpus.repositories.search.planning import Plan, plan_search, planned_anew
 from pgcorpus.repositories.search.requests import Request
 from pgcorpus.repositories.search.running import Line, fetch, open_line
-from pgcorpus.repositories.search.settings import SearchSettings, are_carried, search_settings
-from pgcorpus.repositories.target import Target
+from pgcorpus.repositories.search.settings import are_carried, search_settings
+from pgcorpus.repositories.search.slow import is_slow, report, timeouts_told
+from pgcorpus.repositories.target import SCOPE, Target
 from pgcorpus.vectors import Array
-
-_logger = logging.getLogger("pgcorpus")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,38 +69,37 @@ class Searcher:
             scoped: The scope's parameters and metric.
             *extra: Conditions beside the filter.
         """
-        shape = shape_of(self._target, request, scoped.metric)
         condition = self.condition(where, *extra)
         parameters = {**scoped.parameters, nearest.QUERY: vector}
-        with searching(self._session, self._target, request, is_filtered=condition is not None) as line:
-            rows = _fetch(line, shape, parameters, condition)
-            rows, exact = _completed(line, rows, shape, parameters, condition)
-            hits = _hits(rows, shape, request, vector)
+        with searching(self._session, self._target, request, scoped, is_filtered=condition is not None) as (line, plan):
+            begun = perf_counter()
+            found = _found(line, plan, parameters, condition)
+            report_if_slow(line, begun, nearest.nearest, (plan.shape, condition), parameters, where, plan)
+            hits = _hits(found.rows, plan, vector)
             if request.context:
                 hits = with_context(line, self._target, hits, request.context, scoped.parameters)
-        return Hits(hits, shape.metric, exact=exact, indexed=warn_if_unindexed(self._target, shape.metric))
+        return Hits(hits, plan.shape.metric, **found.told(plan))
 
     def search_each(
         self, vectors: Sequence[Array], where: Where | None, request: Request, scoped: Scoped
     ) -> list[Hits[Any]]:
         """Return the nearest rows to each vector, in one round trip where no answer needs completing."""
-        shape = shape_of(self._target, request, scoped.metric)
         condition = self.condition(where)
         numbered = {f"{nearest.QUERY}_{i}": vector for i, vector in enumerate(vectors)}
-        arguments = (shape, len(vectors))
         answers: list[Hits[Any]] = []
-        indexed = warn_if_unindexed(self._target, shape.metric)
-        with searching(self._session, self._target, request, is_filtered=condition is not None) as line:
-            found: list[list[Any]] = [[] for _ in vectors]
+        prepare = condition is None
+        with searching(self._session, self._target, request, scoped, is_filtered=not prepare) as (line, plan):
+            arguments = (plan.shape, len(vectors))
+            rows: list[list[Any]] = [[] for _ in vectors]
             parameters = {**scoped.parameters, **numbered}
-            prepare = condition is None
+            begun = perf_counter()
             for row in fetch(line, nearest.nearest_to_each, arguments, parameters, condition, prepare=prepare):
-                found[row[0]].append(row[1:])
-            for vector, some in zip(vectors, found, strict=True):
+                rows[row[0]].append(row[1:])
+            report_if_slow(line, begun, nearest.nearest_to_each, (*arguments, condition), parameters, where, plan)
+            for vector, some in zip(vectors, rows, strict=True):
                 one = {**scoped.parameters, nearest.QUERY: vector}
-                rows, exact = _completed(line, some, shape, one, condition)
-                hits = _hits(rows, shape, request, vector)
-                answers.append(Hits(hits, shape.metric, exact=exact, indexed=indexed))
+                found = _completed(line, some, plan.shape, one, condition)
+                answers.append(Hits(_hits(found.rows, plan, vector), plan.shape.metric, **found.told(plan)))
         return answers
 
     def condition(self, where: Where | None, *extra: ColumnElement[bool]) -> ColumnElement[bool] | None:
@@ -118,24 +117,33 @@ class Searcher:
         self, vector: Array, where: Where | None, request: Request, scoped: Scoped, *extra: ColumnElement[bool]
     ) -> Hits[Any]:
         """Return the nearest rows as mapped objects of the session."""
-        shape = shape_of(self._target, request, scoped.metric)
         condition = self.condition(where, *extra)
         parameters = {**scoped.parameters, nearest.QUERY: vector}
-        custom_plan = condition is not None
+        filtered = condition is not None
         with (
-            searching(self._session, self._target, request, is_filtered=custom_plan, by_session=True) as line,
+            searching(self._session, self._target, request, scoped, is_filtered=filtered, by_session=True) as (
+                line,
+                plan,
+            ),
             self._session.no_autoflush,
         ):
-            rows = self._entity_rows(shape, parameters, condition)
-            exact = shape.exact
-            if len(rows) < shape.limit and not exact:
-                exact = True
-                rows = self._entity_rows(replace(shape, exact=True), parameters, condition)
-            score = shape.metric.score
-            hits = _near_enough([Hit(entity, far, score(far)) for entity, far in rows], request.min_score)
+            begun = perf_counter()
+            found = self._found_entities(plan, parameters, condition)
+            report_if_slow(line, begun, nearest.nearest_entities, (plan.shape, condition), parameters, where, plan)
+            score = plan.shape.metric.score
+            hits = _near_enough([Hit(entity, far, score(far)) for entity, far in found.rows], request.min_score)
             if request.context:
                 hits = with_context(line, self._target, hits, request.context, scoped.parameters)
-        return Hits(hits, shape.metric, exact=exact, indexed=warn_if_unindexed(self._target, shape.metric))
+        return Hits(hits, plan.shape.metric, **found.told(plan))
+
+    def _found_entities(
+        self, plan: Plan, parameters: Mapping[str, Any], condition: ColumnElement[bool] | None
+    ) -> _Found:
+        shape = plan.shape
+        rows = self._entity_rows(shape, parameters, condition)
+        if shape.exact or len(rows) >= shape.limit:
+            return _Found(rows, exact=shape.exact)
+        return _Found(self._entity_rows(replace(shape, exact=True), parameters, condition), exact=True, complete=False)
 
     def _entity_rows(
         self, shape: Shape, parameters: Mapping[str, Any], condition: ColumnElement[bool] | None
@@ -144,51 +152,38 @@ class Searcher:
         return self._session.execute(statement, parameters).all()
 
 
-@lru_cache(maxsize=512)
-def shape_of(target: Target, request: Request, metric: Metric) -> Shape:
-    """Return the shape of a request's statement.
+class _Found(NamedTuple):
+    """Rows, whether they are exact, and whether the first statement gave enough of them."""
 
-    Args:
-        target: What is searched.
-        request: What is asked for.
-        metric: The metric unless the request names one.
+    rows: Sequence[Any]
+    exact: bool
+    complete: bool = True
 
-    Raises:
-        SearchError: A column is unknown.
-    """
-    columns = target.light_columns if request.columns is None else target.checked_columns(request.columns)
-    names = tuple(name for name in columns if name != target.column)
-    diverse = request.diversify is not None
-    return Shape(
-        target=target,
-        columns=names,
-        metric=request.metric or metric,
-        limit=request.candidates // 2 if diverse else request.k,
-        offset=0 if diverse else request.offset,
-        candidates=request.candidates,
-        exact=request.exact,
-        embedding=request.include_embedding or diverse or len(names) < len(columns),
-        group_by=request.group_by,
-    )
+    def told(self, plan: Plan) -> dict[str, Any]:
+        """Return what the hits tell of how they were found."""
+        return {**plan.told(), "exact": self.exact, "complete": self.complete}
+
+
+def _found(line: Line, plan: Plan, parameters: Mapping[str, Any], condition: ColumnElement[bool] | None) -> _Found:
+    return _completed(line, _fetch(line, plan.shape, parameters, condition), plan.shape, parameters, condition)
 
 
 def _fetch(line: Line, shape: Shape, parameters: Mapping[str, Any], condition: Any) -> Sequence[Any]:
     return fetch(line, nearest.nearest, (shape,), parameters, condition, prepare=condition is None)
 
 
-def _completed(
-    line: Line, rows: Sequence[Any], shape: Shape, parameters: Mapping[str, Any], condition: Any
-) -> tuple[Sequence[Any], bool]:
-    """Return the rows, those of an exact scan if they are too few, and whether they are exact.
+def _completed(line: Line, rows: Sequence[Any], shape: Shape, parameters: Mapping[str, Any], condition: Any) -> _Found:
+    """Return the rows, those of an exact scan if they are too few.
 
     An iterative scan stops at ``hnsw.max_scan_tuples``: only the exact scan knows that there are no more.
     """
     if shape.exact or len(rows) >= shape.limit:
-        return rows, shape.exact
-    return _fetch(line, replace(shape, exact=True), parameters, condition), True
+        return _Found(rows, exact=shape.exact)
+    return _Found(_fetch(line, replace(shape, exact=True), parameters, condition), exact=True, complete=False)
 
 
-def _hits(rows: Sequence[Any], shape: Shape, request: Request, vector: Array) -> list[Hit[Any]]:
+def _hits(rows: Sequence[Any], plan: Plan, vector: Array) -> list[Hit[Any]]:
+    shape, request = plan.shape, plan.request
     if request.diversify is not None:
         near = [row for row in rows if _is_near(row[-1], shape.metric, request.min_score)]
         rows = _diversified(near, vector, request)
@@ -201,44 +196,76 @@ def _hits(rows: Sequence[Any], shape: Shape, request: Request, vector: Array) ->
 
 @contextmanager
 def searching(
-    session: Session, target: Target, request: Request, *, is_filtered: bool, by_session: bool = False
-) -> Iterator[Line]:
-    """Give a search its settings, after what the session has pending: a search sees it, and must not undo it.
+    session: Session,
+    target: Target,
+    request: Request,
+    scoped: Scoped,
+    *,
+    is_filtered: bool,
+    by_session: bool = False,
+) -> Iterator[tuple[Line, Plan]]:
+    """Plan a search and give it its settings.
 
     Args:
         session: The repository's.
         target: What is searched.
         request: What is asked for.
+        scoped: The scope's parameters and metric.
         is_filtered: Whether a plan made for other values may be bad for these.
         by_session: Whether the statement goes through the session, whose driver may prepare it.
     """
+    line = flushed_line(session, target)
+    collection_id = scoped.parameters.get(SCOPE)
+    plan = plan_search(line.connection, target, request, scoped.metric, collection_id, filtered=is_filtered)
+    prepares = is_filtered and is_prepared(line, by_session=by_session)
+    settings = planned_anew(plan.settings) if prepares else plan.settings
+    if are_carried(line.connection, settings):  # asked here too: a context manager less for most searches
+        yield line, plan
+        return
+    with timeouts_told(collection_id=collection_id, **_told(plan)), search_settings(line.connection, settings):
+        yield line, plan
+
+
+def _told(plan: Plan | None) -> dict[str, Any]:
+    return {} if plan is None else {"k": plan.request.k, **plan.told()}
+
+
+def report_if_slow(
+    line: Line,
+    begun: float,
+    build: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    parameters: Mapping[str, Any],
+    where: Where | None,
+    plan: Plan | None = None,
+) -> None:
+    """Log a search that took long, with its plan; inside its own settings.
+
+    Args:
+        line: The search's.
+        begun: When, by ``perf_counter``.
+        build: Makes the statement; called only where the search was slow.
+        arguments: For that.
+        parameters: Of the statement.
+        where: The filter.
+        plan: How the vectors were searched, if they were.
+    """
+    seconds = perf_counter() - begun
+    if is_slow(seconds):
+        told = {"collection_id": parameters.get(SCOPE), **_told(plan), "where": where}
+        report(line.connection, build(*arguments), parameters, seconds, **told)
+
+
+def flushed_line(session: Session, target: Target) -> Line:
+    """Return what a search runs on, after what the session has pending: a search sees it, and must not undo it."""
     if session.autoflush:
         session.flush()
-    line = open_line(session, target.model)
-    prepares = (by_session or line.cursor is None) and line.connection.dialect.driver != "psycopg2"
-    settings = settings_of(target, request, custom_plan=is_filtered and prepares)
-    if are_carried(line.connection, settings):  # asked here too: a context manager less for most searches
-        yield line
-        return
-    with search_settings(line.connection, settings):
-        yield line
+    return open_line(session, target.model)
 
 
-@lru_cache(maxsize=512)
-def settings_of(target: Target, request: Request, *, custom_plan: bool = False) -> SearchSettings:
-    """Return the server's settings for a request."""
-    probes = request.probes or target.probes()
-    return SearchSettings(request.chosen_ef_search, probes, request.timeout, custom_plan)
-
-
-@lru_cache(maxsize=128)
-def warn_if_unindexed(target: Target, metric: Metric) -> bool:
-    """Return whether an index is declared for the metric, and log once that each search is a full scan if not."""
-    indexed = metric in target.indexed_metrics()
-    if not indexed:
-        table = target.model.__table__.fullname
-        _logger.warning("no index of %s.%s serves the metric %s: searches scan it all", table, target.column, metric)
-    return indexed
+def is_prepared(line: Line, *, by_session: bool = False) -> bool:
+    """Return whether the driver may prepare a statement for values other than the next."""
+    return (by_session or line.cursor is None) and line.connection.dialect.driver != "psycopg2"
 
 
 @lru_cache(maxsize=128)

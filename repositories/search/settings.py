@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from pgcorpus.errors import SearchTimeoutError
 from pgcorpus.faults import sqlstate
 from pgcorpus.repositories.transactions import execute_batch, is_outside_transactions
-from pgcorpus.tuning import CARRIED, SEARCH_DEFAULTS
+from pgcorpus.tuning import CARRIED, SCANS, SEARCH_DEFAULTS
 
 _QUERY_CANCELED = "57014"
 
@@ -32,6 +32,7 @@ class SearchSettings:
     Attributes:
         ef_search: ``hnsw.ef_search``.
         probes: ``ivfflat.probes``; None where there is no such index.
+        scan: ``hnsw.iterative_scan``.
         timeout: Seconds; None for the server's own.
         custom_plan: Whether a prepared statement is to be planned for its values: a generic plan knows nothing of a
             filter's selectivity. A kept cursor does not prepare it in the first place.
@@ -41,19 +42,23 @@ class SearchSettings:
     probes: int | None = None
     timeout: float | None = None
     custom_plan: bool = False
+    scan: str = SCANS[0]
 
     @property
     def are_defaults(self) -> bool:
         """Whether these are what our own connections carry."""
-        return self.probes is None and not self.custom_plan and str(self.ef_search) == SEARCH_DEFAULTS["hnsw.ef_search"]
+        is_plain = self.probes is None and not self.custom_plan and self.scan == SCANS[0]
+        return is_plain and str(self.ef_search) == SEARCH_DEFAULTS["hnsw.ef_search"]
 
     def values(self) -> dict[str, str]:
         """Return the settings by name."""
-        values = SEARCH_DEFAULTS | {"hnsw.ef_search": str(int(self.ef_search))}
+        values = SEARCH_DEFAULTS | {"hnsw.ef_search": str(int(self.ef_search)), "hnsw.iterative_scan": self.scan}
         if self.custom_plan:
             values |= {"plan_cache_mode": "force_custom_plan"}
         if self.probes is not None:
-            values |= {"ivfflat.probes": str(int(self.probes)), "ivfflat.iterative_scan": "relaxed_order"}
+            # IVFFlat has no strict order.
+            scan = self.scan if self.scan == "off" else SCANS[0]
+            values |= {"ivfflat.probes": str(int(self.probes)), "ivfflat.iterative_scan": scan}
         return values
 
     def commands(self) -> list[str]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from time import perf_counter
+from typing import Any, cast
 
 from sqlalchemy.orm import Session
 
 from pgcorpus.errors import SearchError
 from pgcorpus.models import Metric
 from pgcorpus.repositories.filters import Where, compile_filter
-from pgcorpus.repositories.hits import VIEW_COLUMNS, DocumentView, HybridHit, TextHit
+from pgcorpus.repositories.hits import VIEW_COLUMNS, DocumentView, Hits, HybridHit, TextHit
 from pgcorpus.repositories.search.fulltext import configuration, hybrid_search, snippets, text_search
 from pgcorpus.repositories.search.nearest import QUERY, Shape
 from pgcorpus.repositories.search.requests import (
@@ -24,8 +25,10 @@ from pgcorpus.repositories.search.requests import (
     check_text,
 )
 from pgcorpus.repositories.search.running import Line, fetch
-from pgcorpus.repositories.search.searcher import Scoped, searching, warn_if_unindexed
-from pgcorpus.repositories.target import Target
+from pgcorpus.repositories.search.searcher import Scoped, flushed_line, is_prepared, report_if_slow, searching
+from pgcorpus.repositories.search.settings import SearchSettings, search_settings
+from pgcorpus.repositories.search.slow import timeouts_told
+from pgcorpus.repositories.target import SCOPE, Target
 from pgcorpus.vectors import Array
 
 # Measured on real questions: never worse than the vectors alone, and .02 to .04 nDCG better (docs/benchmarks.md).
@@ -105,8 +108,12 @@ class TextSearcher:
         if highlight is not None:
             parameters["pgcorpus_headline"] = _headline(highlight)
         arguments = (self._target, request.k, request.offset, highlight is not None)
-        with searching(self._session, self._target, request, is_filtered=True) as line:
+        line = flushed_line(self._session, self._target)
+        settings = SearchSettings(request.chosen_ef_search, None, request.timeout, is_prepared(line))
+        with timeouts_told(collection_id=scoped.parameters.get(SCOPE)), search_settings(line.connection, settings):
+            begun = perf_counter()
             rows = fetch(line, text_search, arguments, parameters, condition, prepare=False)
+            report_if_slow(line, begun, text_search, (*arguments, condition), parameters, where)
         return [TextHit(DocumentView(*row[:_WIDTH]), row[-2], row[-1]) for row in rows]
 
     def search_hybrid(
@@ -120,20 +127,26 @@ class TextSearcher:
         language: str | None,
     ) -> Sequence[HybridHit]:
         """Return the best of both searches."""
-        metric = request.metric or scoped.metric
-        warn_if_unindexed(self._target, metric)
         candidates = fusion.rows(request.wanted)
-        shape = Shape(self._target, (), metric, request.k, request.offset, request.candidates, request.exact)
         words = _words(query, language or scoped.language)
         parameters = {**scoped.parameters, **fusion.parameters, **words, QUERY: vector}
         condition = compile_filter(where, self._target.model)
-        with searching(self._session, self._target, _wide(request, candidates), is_filtered=True) as line:
+        wide = _wide(request, candidates)
+        with searching(self._session, self._target, wide, scoped, is_filtered=True) as (line, plan):
+            metric = plan.shape.metric
+            shape = replace(plan.shape, columns=(), limit=request.k, offset=request.offset)
+            begun = perf_counter()
             rows = _fused(line, shape, candidates, parameters, condition)
-            if not request.exact and fusion.weights[0] > 0 and (not rows or rows[0][-1] < candidates):
+            complete = shape.exact or fusion.weights[0] == 0 or bool(rows and rows[0][-1] >= candidates)
+            if not complete:
                 # The index gave up early: only an exact scan knows that there is nothing nearer.
                 rows = _fused(line, replace(shape, exact=True), candidates, parameters, condition)
+            report_if_slow(line, begun, hybrid_search, (shape, candidates, condition), parameters, where, plan)
         hits = (_hybrid_hit(row, metric) for row in rows)
-        return [hit for hit in hits if hit.score > 0]  # a side without weight has none
+        found: Any = [hit for hit in hits if hit.score > 0]  # a side without weight has none
+        # What tells of a search reads of its hits how they were found.
+        answer = Hits(found, metric, exact=shape.exact or not complete, complete=complete, **plan.told())
+        return cast(Sequence[HybridHit], answer)
 
     def snippets(self, text: str, ids: Sequence[int], scoped: Scoped, highlight: tuple[str, str]) -> dict[int, str]:
         """Return fragments of documents by their ids."""

@@ -13,6 +13,7 @@ from sqlalchemy.schema import CreateIndex, DropIndex
 from pgcorpus.faults import sqlstate
 from pgcorpus.indexing import METHODS
 from pgcorpus.locks import advisory_lock
+from pgcorpus.marking import built_instead_of
 from pgcorpus.models.vector import extension_schema
 from pgcorpus.names import regclass_name
 
@@ -23,6 +24,9 @@ _BUILD_WAIT = 3600.0  # seconds: another process may be building the same index
 # Only the owner of a table may drop and create its indexes.
 _OWNED = text("SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass(:name)")
 _VALID = text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")
+_COMMENTS = text("""
+    SELECT obj_description(indexrelid, 'pg_class') FROM pg_index WHERE indrelid = to_regclass(:name) AND indisvalid
+""")
 _SEE_SCHEMA = text(
     "SELECT set_config('search_path', concat_ws(', ', current_setting('search_path'), quote_ident(:schema)), false)"
 )
@@ -111,8 +115,12 @@ def is_empty(connection: Connection, model: type[Any]) -> bool:
 
 
 def _absent(connection: Connection, model: type[Any]) -> list[Index]:
+    """Return what is not there and valid; what was dropped for another one is no more wanted."""
     schema = connection.schema_for_object(model.__table__)
-    names = {index: regclass_name(schema, index.name) for index in vector_indexes(model)}
+    comments = connection.scalars(_COMMENTS, {"name": table_name(connection, model.__table__)})
+    dropped = frozenset().union(*map(built_instead_of, comments))
+    wanted = [index for index in vector_indexes(model) if index.name not in dropped]
+    names = {index: regclass_name(schema, index.name) for index in wanted}
     return [index for index, name in names.items() if not connection.scalar(_VALID, {"name": name})]
 
 

@@ -24,6 +24,7 @@ from pgcorpus.repositories.writing.rows import RowMaker
 from pgcorpus.repositories.writing.selection import checked_changes, limiting_condition
 from pgcorpus.repositories.writing.sync import SyncReport
 from pgcorpus.repositories.writing.syncing import SourceSync, SyncPlan
+from pgcorpus.repositories.writing.telling import tells
 from pgcorpus.repositories.writing.upserting import UpsertReport, upsert_drafts, values_of
 
 _USE_UPSERT = "upsert() updates what is stored."
@@ -52,6 +53,7 @@ class DocumentWriter:
         """Add one document, flush, and return it as an instance of the model with its id."""
         return self.add_many([document])[0]
 
+    @tells(len)
     def add_many(self, documents: Iterable[DocumentLike]) -> list[Any]:
         """Add documents, flush, and return them as instances of the model with their ids; all or none."""
         given = list(documents)
@@ -70,6 +72,7 @@ class DocumentWriter:
             flush_new(self._session, self._scope.model, instances)
         return instances
 
+    @tells(lambda report: report.inserted + report.updated)
     def upsert(self, documents: Iterable[DocumentLike]) -> UpsertReport:
         """Insert the documents whose keys are new, and update those that are stored and differ; all or none."""
         drafts = self._drafts(documents)
@@ -82,6 +85,7 @@ class DocumentWriter:
                 self._refresh(collection.id, (draft.key for draft in drafts))
             return report
 
+    @tells(int)
     def bulk_load(
         self,
         documents: Iterable[DocumentLike],
@@ -124,6 +128,7 @@ class DocumentWriter:
         check_keys(drafts, needed=True)
         return self.sync_sources({source: drafts})
 
+    @tells(lambda report: report.added + report.updated + report.deleted)
     def sync_sources(self, sources: Mapping[str, Sequence[Draft]]) -> SyncReport:
         """Make the sources consist of these documents: add, update, and delete what vanished."""
         report = self._sync.write(sources)
@@ -131,15 +136,18 @@ class DocumentWriter:
             self._refresh(self._collections.held().id, (draft.key for drafts in sources.values() for draft in drafts))
         return report
 
+    @tells(int)
     def delete(self, where: Where | None = None, *, everything: bool = False) -> int:
         """Delete the documents that match a filter and return how many there were."""
         condition = limiting_condition(where, self._scope.model, everything=everything)
         return self._execute(statements.delete_where(self._scope.model, self._collections.held().id, condition))
 
+    @tells(int)
     def delete_sources(self, sources: Sequence[str]) -> int:
         """Delete all documents of the sources and return how many there were."""
         return self._execute(statements.delete_sources(self._scope.model, self._collections.held().id, sources))
 
+    @tells(int)
     def update_meta(self, where: Where | None, changes: Mapping[str, Any], *, remove: Iterable[str] = ()) -> int:
         """Merge values into the metadata of the documents that match, and return how many changed."""
         values, names = checked_changes(changes, remove)

@@ -91,7 +91,7 @@ class Answerer(Answering[Bind, Embedder, Chat]):
         if isinstance(prepared, Answer):
             return AnswerStream(_pieces_of(prepared.text), lambda _: prepared)
         finish = partial(self._finished, prepared, time.perf_counter())
-        return AnswerStream(self._chat.stream(prepared.messages), finish)
+        return AnswerStream(self._chat.stream(prepared.messages), finish, self._watched(prepared))
 
     def close(self) -> None:
         """Close the connections of a chat model made here; one that was given is left alone."""
@@ -130,7 +130,7 @@ class AsyncAnswerer(Answering[AsyncBind, AsyncEmbedder | Embedder, AsyncChat]):
         if isinstance(prepared, Answer):
             return await AsyncAnswerStream.begun(_async_pieces_of(prepared.text), lambda _: prepared)
         finish = partial(self._finished, prepared, time.perf_counter())
-        return await AsyncAnswerStream.begun(self._chat.stream(prepared.messages), finish)
+        return await AsyncAnswerStream.begun(self._chat.stream(prepared.messages), finish, self._watched(prepared))
 
     async def close(self) -> None:
         """Close the connections of a chat model made here; one that was given is left alone."""

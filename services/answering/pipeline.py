@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from pgcorpus.config import load_settings
@@ -21,8 +23,10 @@ from pgcorpus.services.answering.citing import read_citations
 from pgcorpus.services.answering.passages import ShownPassage, estimate_tokens, pack
 from pgcorpus.services.answering.prompting import GROUNDING, Message, with_previous_question
 from pgcorpus.services.answering.quoting import MAX_SENTENCES, as_text, candidates, nearest_sentences
+from pgcorpus.services.answering.telling import Teller
 from pgcorpus.services.answering.thresholds import is_near_enough
 from pgcorpus.services.embedding import check_embeddings
+from pgcorpus.services.embedding.telling import embed_call
 from pgcorpus.services.retrieval import Retrieval, Retrieved, check_question
 from pgcorpus.services.steps import Call, Steps
 
@@ -102,6 +106,7 @@ class Answering(Generic[B, E, C]):
             bind, embedder, collection, tenant, hybrid=hybrid, model=model, column=column
         )
         self._executor = self._executors(bind)
+        self._teller = Teller(collection, tenant)
         self._chat, self._owns_chat = self._chosen(chat, extractive=extractive)
         self._k, self._min_score, self._quotes, self._prompt = k, min_score, quotes, prompt
         self._token_budget, self._history_budget = token_budget, history_budget
@@ -126,14 +131,22 @@ class Answering(Generic[B, E, C]):
         if isinstance(prepared, Answer):
             return prepared
         asked = time.perf_counter()
-        reply = yield Call(self._chat.complete, (prepared.messages,))
-        return self._finished(prepared, asked, reply)
+        with self._teller.failures_told(prepared.started):
+            reply = yield Call(self._chat.complete, (prepared.messages,))
+            return self._finished(prepared, asked, reply)
 
     def _prepared(
         self, question: str, k: int | None, where: Where | None, history: History | None
     ) -> Steps[Prepared | Answer]:
         """Return what to ask the model, or the answer where none is to be asked."""
         started = time.perf_counter()
+        with self._teller.failures_told(started):
+            prepared = yield from self._found(started, question, k, where, history)
+        return self._teller.told(prepared) if isinstance(prepared, Answer) else prepared
+
+    def _found(
+        self, started: float, question: str, k: int | None, where: Where | None, history: History | None
+    ) -> Steps[Prepared | Answer]:
         check_question(question)
         turns = prompting.trim(prompting.check_history(history), self._history_budget, self._count_tokens)
         wanted = (yield Call(self._rewrite, (question, turns))) if turns else question
@@ -156,11 +169,15 @@ class Answering(Generic[B, E, C]):
     def _quoted(self, prepared: Prepared) -> Steps[Answer]:
         started = time.perf_counter()
         found, retrieval = candidates(prepared.passages), prepared.retrieval
-        answer = yield Call(retrieval.embedder.embed, ([sentence.text for sentence in found],))
+        answer = yield embed_call(retrieval.embedder, [sentence.text for sentence in found])
         vectors = check_embeddings(answer, len(found), len(retrieval.vector))
         quotes = nearest_sentences(found, retrieval.vector, vectors, self._quotes)
         seconds = time.perf_counter() - started
         return prepared.answer(as_text(quotes), Kind.EXTRACTIVE, seconds, citations=quotes)
+
+    def _watched(self, prepared: Prepared) -> Callable[[], AbstractContextManager[None]]:
+        """Return what a stream reads its pieces in."""
+        return partial(self._teller.failures_told, prepared.started)
 
     def _finished(self, prepared: Prepared, asked: float, reply: Reply) -> Answer:
         """Return the answer of a model's reply."""
@@ -168,10 +185,11 @@ class Answering(Generic[B, E, C]):
         note = check_reply(reply, self._chat.model)
         kind = Kind.UNKNOWN if _is_unknown(reply.text) else Kind.GENERATED
         citations, unknown = read_citations(reply.text, prepared.passages)
-        return prepared.answer(
+        answer = prepared.answer(
             reply.text, kind, seconds, citations=citations, unknown_citations=unknown,
             model=self._chat.model, usage=reply.usage, note=note,
         )  # fmt: skip
+        return self._teller.told(answer)
 
 
 def _check_options(token_budget: int, history_budget: int, quotes: int, prompt: str, min_score: float | None) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from pgcorpus.errors import AnswerError
 from pgcorpus.services.answering.answers import Answer
 from pgcorpus.services.answering.chat import Piece, Reply
+
+Watched: TypeAlias = Callable[[], AbstractContextManager[None]]
 
 
 class _Streamed:
@@ -16,10 +19,12 @@ class _Streamed:
 
     Args:
         finish: Makes the answer of the whole reply.
+        watched: What pieces are read in.
     """
 
-    def __init__(self, finish: Callable[[Reply], Answer]) -> None:
+    def __init__(self, finish: Callable[[Reply], Answer], watched: Watched) -> None:
         self._finish = finish
+        self._watched = watched
         self._answer: Answer | None = None
         self._texts: list[str] = []
 
@@ -57,10 +62,13 @@ class AnswerStream(_Streamed):
     closes the connection to the model.
     """
 
-    def __init__(self, pieces: Iterator[Piece], finish: Callable[[Reply], Answer]) -> None:
-        super().__init__(finish)
+    def __init__(
+        self, pieces: Iterator[Piece], finish: Callable[[Reply], Answer], watched: Watched = nullcontext
+    ) -> None:
+        super().__init__(finish, watched)
         self._pieces = pieces
-        self._first = next(pieces, None)
+        with watched():
+            self._first = next(pieces, None)
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -68,7 +76,9 @@ class AnswerStream(_Streamed):
     def __next__(self) -> str:
         while self._answer is None:
             piece, self._first = self._first, None
-            if text := self._take(piece or next(self._pieces, None)):
+            with self._watched():
+                text = self._take(piece or next(self._pieces, None))
+            if text:
                 return text
         raise StopIteration
 
@@ -90,15 +100,25 @@ class AnswerStream(_Streamed):
 class AsyncAnswerStream(_Streamed):
     """The pieces of an answer's text for ``async for``; see :class:`AnswerStream`."""
 
-    def __init__(self, pieces: AsyncIterator[Piece], first: Piece | None, finish: Callable[[Reply], Answer]) -> None:
-        super().__init__(finish)
+    def __init__(
+        self,
+        pieces: AsyncIterator[Piece],
+        first: Piece | None,
+        finish: Callable[[Reply], Answer],
+        watched: Watched = nullcontext,
+    ) -> None:
+        super().__init__(finish, watched)
         self._pieces = pieces
         self._first = first
 
     @classmethod
-    async def begun(cls, pieces: AsyncIterator[Piece], finish: Callable[[Reply], Answer]) -> AsyncAnswerStream:
+    async def begun(
+        cls, pieces: AsyncIterator[Piece], finish: Callable[[Reply], Answer], watched: Watched = nullcontext
+    ) -> AsyncAnswerStream:
         """Return the stream once its first piece has come."""
-        return cls(pieces, await anext(pieces, None), finish)
+        with watched():
+            first = await anext(pieces, None)
+        return cls(pieces, first, finish, watched)
 
     def __aiter__(self) -> AsyncIterator[str]:
         return self
@@ -106,7 +126,9 @@ class AsyncAnswerStream(_Streamed):
     async def __anext__(self) -> str:
         while self._answer is None:
             piece, self._first = self._first, None
-            if text := self._take(piece or await anext(self._pieces, None)):
+            with self._watched():
+                text = self._take(piece or await anext(self._pieces, None))
+            if text:
                 return text
         raise StopAsyncIteration
 

@@ -34,6 +34,7 @@ from pgcorpus.services.embedding.call import Call
 from pgcorpus.services.embedding.choose import dimensions_of
 from pgcorpus.services.embedding.endpoint import Usage
 from pgcorpus.services.embedding.in_flight import Flights
+from pgcorpus.services.embedding.telling import count_cached, embedding
 from pgcorpus.vectors import Array
 
 # No such table, no such schema, no right to read it.
@@ -125,6 +126,7 @@ class _Cached(Generic[E]):
         with self._lock:
             self.hits += texts - paid
             self.misses += paid
+        count_cached(texts - paid)
 
     def _say_unreadable(self, exc: DBAPIError | PoolTimeoutError) -> None:
         if isinstance(exc, PoolTimeoutError):
@@ -182,7 +184,8 @@ class CachedEmbedder(_Cached[Embedder]):
         Raises:
             EmbeddingError: The embedder failed; what it had answered is kept.
         """
-        return in_order(self._batches(texts, self._flights), len(texts), self._dimensions or 0)
+        with embedding(self.model, len(texts)):
+            return in_order(self._batches(texts, self._flights), len(texts), self._dimensions or 0)
 
     def embed_batches(self, texts: Sequence[str]) -> Iterator[EmbeddedBatch]:
         """Yield the vectors of each batch once it is kept, and those that were known last.
@@ -257,8 +260,9 @@ class AsyncCachedEmbedder(_Cached[AsyncEmbedder]):
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """Return one vector for each text, in order: see :meth:`CachedEmbedder.embed`."""
-        async with aclosing(self._batches(texts, self._flights)) as batches:
-            parts = [batch async for batch in batches]
+        with embedding(self.model, len(texts)):
+            async with aclosing(self._batches(texts, self._flights)) as batches:
+                parts = [batch async for batch in batches]
         return in_order(parts, len(texts), self._dimensions or 0)
 
     def embed_batches(self, texts: Sequence[str]) -> AsyncIterator[EmbeddedBatch]:

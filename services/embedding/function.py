@@ -20,6 +20,7 @@ from pgcorpus.services.embedding.base import (
     check_texts,
     in_order,
 )
+from pgcorpus.services.embedding.telling import embedding
 
 
 class _FunctionEmbedder:
@@ -91,7 +92,8 @@ class FunctionEmbedder(_FunctionEmbedder):
         Raises:
             EmbeddingError: A text cannot be embedded, or the function's answer cannot be used.
         """
-        return in_order(self.embed_batches(texts), len(texts), self.dimensions)
+        with embedding(self.model, len(texts)):
+            return in_order(self.embed_batches(texts), len(texts), self.dimensions)
 
     def embed_batches(self, texts: Sequence[str]) -> Iterator[EmbeddedBatch]:
         """Yield the vectors of each call of the function.
@@ -120,7 +122,8 @@ class AsyncFunctionEmbedder(_FunctionEmbedder):
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """Return one vector for each text, in order: see :meth:`FunctionEmbedder.embed`."""
-        return in_order([batch async for batch in self.embed_batches(texts)], len(texts), self.dimensions)
+        with embedding(self.model, len(texts)):
+            return in_order([batch async for batch in self.embed_batches(texts)], len(texts), self.dimensions)
 
     async def embed_batches(self, texts: Sequence[str]) -> AsyncIterator[EmbeddedBatch]:
         """Yield the vectors of each call of the function.

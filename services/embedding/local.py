@@ -16,6 +16,7 @@ import numpy as np
 
 from pgcorpus.errors import EmbeddingError, MissingExtraError
 from pgcorpus.services.embedding.base import Vectors, check_embeddings, check_texts
+from pgcorpus.services.embedding.telling import embedding
 
 if TYPE_CHECKING:
     from wordllama import WordLlamaInference
@@ -66,11 +67,12 @@ class LocalEmbedder:
         Raises:
             EmbeddingError: A text cannot be embedded, or the model cannot be loaded.
         """
-        check_texts(texts)
-        vectors = np.empty((len(texts), self.dimensions), np.float32)
-        for group in _groups(texts):
-            vectors[group] = _model().embed([texts[position] for position in group], norm=True)
-        return check_embeddings(vectors, len(texts), self.dimensions)
+        with embedding(self.model, len(texts)):
+            check_texts(texts)
+            vectors = np.empty((len(texts), self.dimensions), np.float32)
+            for group in _groups(texts):
+                vectors[group] = _model().embed([texts[position] for position in group], norm=True)
+            return check_embeddings(vectors, len(texts), self.dimensions)
 
 
 def _groups(texts: Sequence[str]) -> Iterator[list[int]]:

@@ -25,6 +25,7 @@ from pgcorpus.services.embedding.limits import (
     shortened,
 )
 from pgcorpus.services.embedding.run import UNSENT, Run
+from pgcorpus.services.embedding.telling import embedding
 from pgcorpus.services.embedding.wire import EncodingFormat
 from pgcorpus.services.openai_api import (
     PerLoop,
@@ -161,7 +162,8 @@ class OpenAIEmbedder(_Embedder["OpenAI"]):
             TextTooLongError: A text has more tokens than the model takes.
             EmbeddingError: A text cannot be sent, the server fails, or its answer cannot be used.
         """
-        return in_order(self.embed_batches(texts), len(texts), self._endpoint.dimensions or 0)
+        with embedding(self.model, len(texts)):
+            return in_order(self.embed_batches(texts), len(texts), self._endpoint.dimensions or 0)
 
     def embed_batches(self, texts: Sequence[str]) -> Iterator[EmbeddedBatch]:
         """Yield the vectors of each request as it is answered, in any order; together they hold every text once.
@@ -258,8 +260,9 @@ class AsyncOpenAIEmbedder(_Embedder["AsyncOpenAI"]):
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
         """Return one vector for each text, in order: see :meth:`OpenAIEmbedder.embed`."""
-        async with aclosing(self._batches(self._run(texts))) as batches:
-            parts = [batch async for batch in batches]
+        with embedding(self.model, len(texts)):
+            async with aclosing(self._batches(self._run(texts))) as batches:
+                parts = [batch async for batch in batches]
         return in_order(parts, len(texts), self._endpoint.dimensions or 0)
 
     def embed_batches(self, texts: Sequence[str]) -> AsyncIterator[EmbeddedBatch]:

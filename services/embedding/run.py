@@ -17,6 +17,7 @@ from pgcorpus.services.embedding.base import EmbeddedBatch, check_embeddings
 from pgcorpus.services.embedding.batches import Batch, consecutive, cut_to_bytes, halves, select, utf8_bytes
 from pgcorpus.services.embedding.endpoint import Endpoint, Job
 from pgcorpus.services.embedding.limits import Limits, warn_of_cut
+from pgcorpus.services.embedding.telling import count_answer
 from pgcorpus.services.embedding.wire import (
     Fault,
     decode_response,
@@ -111,7 +112,9 @@ class Run:
             self._late.clear()
 
     def _answered(self, job: Job, response: object) -> list[EmbeddedBatch]:
-        self._endpoint.answered(job, tokens_used(response))
+        tokens = tokens_used(response)
+        self._endpoint.answered(job, tokens)
+        count_answer(tokens)
         self._answers, self._failures_in_a_row = self._answers + 1, 0
         try:
             parts = self._checked(job.batch, decode_response(response, job.batch))

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from threading import Event, Lock
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from pgcorpus import events
 from pgcorpus.errors import CollectionNotFoundError, TextTooLongError, VectorError
 from pgcorpus.models import DIMENSIONS, Document, content_hash
 from pgcorpus.models.collection import DEFAULT_TENANT
@@ -23,6 +24,7 @@ from pgcorpus.repositories.embedding_cache import EmbeddingCache
 from pgcorpus.repositories.writing.indexes import build_missing, drop_for_first_load, is_empty, is_missing
 from pgcorpus.services.embedding import pad
 from pgcorpus.services.embedding.asking import checked
+from pgcorpus.services.embedding.telling import embedding
 from pgcorpus.services.ingesting.ahead import ahead
 from pgcorpus.services.ingesting.groups import GROUP_PASSAGES, GROUP_SOURCES, Group, read_groups
 from pgcorpus.services.ingesting.ports import Ports
@@ -102,6 +104,22 @@ class Run:
 
     def ingest(self, sources: Iterable[Source], roots: Sequence[str], prefix: str | None) -> IngestReport:
         """Make the collection hold these sources as they are now; see :class:`Ingestor`."""
+        plan = self.plan
+        named = {"collection": plan.collection, "tenant": plan.tenant, "dry_run": plan.dry_run}
+        with events.told(events.IngestEvent, **named) as known:
+            try:
+                report = self._ingest(sources, roots, prefix)
+                known |= {"sources": report.sources, **asdict(report.changes)}
+            finally:
+                known |= self._account()
+        return report
+
+    def _account(self) -> dict[str, Any]:
+        """Return what was done until now, for an event."""
+        seconds = {f"{part}_seconds": spent for part, spent in self._seconds.items()}
+        return {"passages": self._progress.passages, "embedded": self._progress.embedded, **seconds}
+
+    def _ingest(self, sources: Iterable[Source], roots: Sequence[str], prefix: str | None) -> IngestReport:
         # A collection of another model, or vectors too long for it, are refused before anything is read or paid for.
         pad(np.empty(self.plan.embedding_dimensions or 0, np.float32), self.plan.dimensions)
         self._transaction(lambda repository: repository.plan_sources({}))
@@ -169,7 +187,8 @@ class Run:
         with self._timed("embed"):
             try:
                 texts = [group.shelves[name].text(place) for name, place in piece]
-                vectors = checked(self.ports.embed(texts), len(texts))
+                with embedding(self.plan.embedding_model, len(texts)):
+                    vectors = checked(self.ports.embed(texts), len(texts))
             except TextTooLongError as exc:
                 name, place = piece[exc.position]
                 raise TextTooLongError(f"{name}, passage {place}: {exc}", exc.position) from exc

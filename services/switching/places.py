@@ -20,6 +20,11 @@ _DELETED = 500
 _LOCK_WAIT = 1.0
 
 
+def switch_lock(tenant: str, name: str) -> str:
+    """Return the name of the lock that a collection's switch holds while it runs."""
+    return f"switch of the collection {name!r} of the tenant {tenant!r}"
+
+
 class Collections:
     """A collection and those that stand behind it.
 
@@ -44,9 +49,8 @@ class Collections:
             SwitchError: Another switch holds it.
         """
         with ExitStack() as stack:
-            name = f"switch of the collection {self._name!r} of the tenant {self._tenant!r}"
             try:
-                stack.enter_context(advisory_lock(self._engine, name, _LOCK_WAIT))
+                stack.enter_context(advisory_lock(self._engine, switch_lock(self._tenant, self._name), _LOCK_WAIT))
             except DatabaseError as exc:
                 raise SwitchError(f"another switch of {self._name!r} is running: {exc}") from exc
             yield

@@ -23,6 +23,7 @@ class Settings(BaseSettings):
         data_dir: ``PGCORPUS_DATA_DIR``, where the embedded server keeps its data.
         embedder: ``PGCORPUS_EMBEDDER``, ``openai``, ``local`` or ``NAME:MODEL``.
         openai_api_key: ``OPENAI_API_KEY``; its presence makes OpenAI the default embedder.
+        slow_search_ms: ``PGCORPUS_SLOW_SEARCH_MS``; a search that takes longer is logged with its plan.
     """
 
     model_config = SettingsConfigDict(
@@ -33,6 +34,7 @@ class Settings(BaseSettings):
     data_dir: str | None = None
     embedder: str | None = None
     openai_api_key: str | None = Field(default=None, repr=False, validation_alias="OPENAI_API_KEY")
+    slow_search_ms: float | None = Field(default=None, gt=0)
 
 
 def load_settings() -> Settings:
@@ -44,7 +46,8 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as exc:
-        raise ConfigError(f"a setting is wrong: {exc.errors()[0]['msg']}") from exc
+        fault = exc.errors()[0]
+        raise ConfigError(f"the setting {fault['loc'][0]} is wrong: {fault['msg']}") from exc
 
 
 def database_url(url: str | URL | None = None) -> URL:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 from pgcorpus.errors import DefinitionError
@@ -22,6 +23,35 @@ OPCLASSES = {
     "jaccard": "jaccard",
 }
 TYPES = ("vector", "halfvec", "bit", "sparsevec")
+
+
+class IndexForm(StrEnum):
+    """What a vector index keeps of an embedding: all of it, half of each number, or their signs.
+
+    From the smaller two a search takes more rows than it wants, and compares those exactly (pgvector README,
+    "Half-Precision Indexing" and "Binary Quantization").
+    """
+
+    VECTOR = "vector"
+    HALFVEC = "halfvec"
+    BINARY = "binary"
+
+    @property
+    def type(self) -> str:
+        """The type of what is kept."""
+        return "bit" if self is IndexForm.BINARY else self.value
+
+
+def parse_form(form: IndexForm | str) -> IndexForm:
+    """Return the form of that name.
+
+    Raises:
+        DefinitionError: There is none.
+    """
+    try:
+        return IndexForm(form)
+    except ValueError:
+        raise DefinitionError(f"form is one of {', '.join(IndexForm)}, not {form!r}") from None
 
 
 def check_parameters(method: str, options: Mapping[str, Any]) -> None:

@@ -60,6 +60,11 @@ def _own_connection(engine: Engine) -> Iterator[Connection]:
                 driver_connection.close()
 
 
+def is_held(connection: Connection, name: str) -> bool:
+    """Say whether anybody holds a lock of :func:`advisory_lock` in the database; it takes none, and waits for none."""
+    return connection.execute(_HOLDER, {"key": _key(name)}).first() is not None
+
+
 def _key(name: str) -> int:
     """pg_advisory_lock takes a signed 64-bit number."""
     return int.from_bytes(blake2b(f"pgcorpus:{name}".encode(), digest_size=8).digest(), "big", signed=True)

@@ -6,8 +6,11 @@ from __future__ import annotations
 # every selectivity of a hard set of 20,000 x 1536, where 40 gave .79 (docs/benchmarks.md).
 DEFAULT_EF_SEARCH = 160
 
+# pgvector README, "Iterative Index Scans".
+SCANS = ("relaxed_order", "strict_order", "off")
+
 # Iterative scans go on where a filter leaves too few rows (pgvector README, "Iterative Index Scans").
-SEARCH_DEFAULTS = {"hnsw.ef_search": str(DEFAULT_EF_SEARCH), "hnsw.iterative_scan": "relaxed_order"}
+SEARCH_DEFAULTS = {"hnsw.ef_search": str(DEFAULT_EF_SEARCH), "hnsw.iterative_scan": SCANS[0]}
 
 # In a pooled connection's ``info``: whether the server was seen to have taken SEARCH_DEFAULTS for the whole session.
 CARRIED = "pgcorpus_search_defaults"

@@ -192,7 +192,7 @@ def test_recall_is_drawn_with_the_same_figures_as_a_table(explorer: Explorer) ->
     assert "no filter: 0.900 at 20, 0.970 at 80, 0.995 at 320." in page.texts("svg desc")[0]
     assert len(page.texts("tbody tr")) == 6
     page = get(explorer, "/recall", collection="hostile")
-    assert page.texts(".empty") == ["The recall of hostile was not measured yet."]
+    assert page.texts(".empty") == ["The recall of hostile was not measured yet: pgcorpus tune does it."]
 
 
 def test_an_empty_database_says_how_to_begin(engine: Engine) -> None:

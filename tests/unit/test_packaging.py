@@ -74,5 +74,6 @@ def test_nothing_is_pinned_and_everything_is_bounded() -> None:
 def test_the_metadata_names_the_licence_and_the_extras() -> None:
     metadata = distribution("pgcorpus").metadata
     assert metadata["License-Expression"] == "MIT"
-    extras = {"all", "dev", "django", "embedded", "explorer", "fastapi", "flask", "local", "pdf", "tokens"}
+    frameworks = {"django", "explorer", "fastapi", "flask", "opentelemetry"}
+    extras = {"all", "dev", "embedded", "local", "pdf", "plots", "tokens"} | frameworks
     assert extras == set(metadata.get_all("Provides-Extra") or [])

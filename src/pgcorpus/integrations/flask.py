@@ -52,7 +52,7 @@ PREFIX = "PGCORPUS_"
 BIND_KEY = "PGCORPUS_BIND_KEY"
 
 # Of the environment, which an app may take as a whole for its configuration; not ours to read.
-_ELSEWHERE = ("PGCORPUS_DATA_DIR", "PGCORPUS_TEST_DATABASE_URL")
+_ELSEWHERE = ("PGCORPUS_DATA_DIR", "PGCORPUS_SLOW_SEARCH_MS", "PGCORPUS_TEST_DATABASE_URL")
 
 
 class FlaskHost(Host):

@@ -98,9 +98,7 @@ def _health(view: View, session: Session) -> Health:
 
 def _findings(view: View, session: Session) -> Sequence[Finding]:
     """Examine the database; collections of other tenants are not told of."""
-    facts = read_facts(session.connection())
-    own = tuple(each for each in facts.waiting if each.tenant == view.tenant)
-    return findings_of(replace(facts, waiting=own))
+    return findings_of(read_facts(session.connection()).of_tenant(view.tenant))
 
 
 def recall_page(view: View) -> PageResponse:

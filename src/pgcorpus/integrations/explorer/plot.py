@@ -1,4 +1,4 @@
-"""A plot of recall against ``hnsw.ef_search`` as numbers for an SVG."""
+"""A plot of recall against the setting that decides it, as numbers for an SVG."""
 
 from __future__ import annotations
 
@@ -59,6 +59,7 @@ class Plot:
     """All that the SVG draws, in its units."""
 
     series: Sequence[Series]
+    x_name: str
     x_marks: Sequence[Mark]
     y_marks: Sequence[Mark]
     width: int = WIDTH
@@ -73,22 +74,29 @@ def plotted(points: Sequence[Mapping[str, Any]]) -> Plot | None:
     """Return a plot with a line for each mode and filter; None of no points.
 
     Args:
-        points: Each has ``ef_search`` and ``recall``; they may have ``mode`` and ``filter``.
+        points: Those with ``ef_search`` or ``probes`` are drawn; an exact search finds everything.
     """
+    points = [point for point in points if setting(point)]
     if not points:
         return None
-    settings = sorted({int(point["ef_search"]) for point in points})
+    settings = sorted({setting(point) for point in points})
     lowest = _floor(min(float(point["recall"]) for point in points))
-    groups = groupby(sorted(points, key=lambda point: (_label(point), point["ef_search"])), key=_label)
+    groups = groupby(sorted(points, key=lambda point: (_label(point), setting(point))), key=_label)
     series = [
         Series(label, SHAPES[i % len(SHAPES)], i, [_dot(point, settings, lowest) for point in some])
         for i, (label, some) in enumerate(groups)
     ]
-    return Plot(series, [Mark(_x(each, settings), str(each)) for each in _few(settings)], _y_marks(lowest))
+    name = "ef_search" if points[0].get("ef_search") else "probes"
+    return Plot(series, name, [Mark(_x(each, settings), str(each)) for each in _few(settings)], _y_marks(lowest))
+
+
+def setting(point: Mapping[str, Any]) -> int:
+    """Return what a point was measured at, ``ef_search`` or ``probes``; 0 of an exact search."""
+    return int(point.get("ef_search") or point.get("probes") or 0)
 
 
 def _dot(point: Mapping[str, Any], settings: Sequence[int], lowest: float) -> Dot:
-    return Dot(_x(int(point["ef_search"]), settings), _y(float(point["recall"]), lowest), point)
+    return Dot(_x(setting(point), settings), _y(float(point["recall"]), lowest), point)
 
 
 def _x(value: int, settings: Sequence[int]) -> float:
@@ -126,7 +134,9 @@ def _few(settings: Sequence[int]) -> list[int]:
 
 
 def _label(point: Mapping[str, Any]) -> str:
-    mode, where = point.get("mode"), point.get("filter")
-    parts = [f"iterative scan {mode}"] if mode else []
+    form, rerank, mode, where = (point.get(name) for name in ("form", "rerank", "mode", "filter"))
+    parts = [f"index of the form {form}"] if form and form != "vector" else []
+    parts += [f"{rerank} re-ranked"] if rerank else []
+    parts += [f"iterative scan {mode}"] if mode else []
     parts += [f"filter {json.dumps(where, ensure_ascii=False)}"] if where else []
     return ", ".join(parts) or "no filter"
