@@ -64,7 +64,7 @@ def create_index(connection: Connection, index: VectorIndex, settings: BuildSett
         site.ensure(placed)
 
 
-def replace_index(connection: Connection, index: VectorIndex, settings: BuildSettings) -> None:
+def replace_index(connection: Connection, index: VectorIndex, settings: BuildSettings, *, anew: bool = False) -> None:
     """Change an index while it serves: build the new one beside it, swap the names, drop the old one.
 
     The names that it takes meanwhile, :func:`new_name` and :func:`old_name`, are its own: indexes of the table that
@@ -74,6 +74,7 @@ def replace_index(connection: Connection, index: VectorIndex, settings: BuildSet
         connection: In autocommit; its settings are put back.
         index: The index as it is to be; it is created where there is none.
         settings: Memory and workers.
+        anew: Whether to build also one that is as it is to be; what an earlier call left is finished instead.
 
     Raises:
         DatabaseError: There is no such table, or a name is taken by something else.
@@ -86,7 +87,7 @@ def replace_index(connection: Connection, index: VectorIndex, settings: BuildSet
         serves = found is not None and found.valid
         if not serves and new not in aside:
             site.ensure(placed, stale=True)
-        elif found is None or not serves or found.changes:
+        elif found is None or not serves or found.changes or (anew and old not in aside):
             _exchange(site, placed, found)
         for name in (old, new):
             if site.relation(name) is not None:

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from pgcorpus.autogenerate.spec import VectorIndex
 from pgcorpus.errors import DatabaseError
 from pgcorpus.indexing import with_defaults
+from pgcorpus.marking import before_tuning
 from pgcorpus.names import qualified, quote, regclass_name
 
 _INDEXES = """
@@ -21,6 +22,7 @@ _INDEXES = """
            pg_get_indexdef(i.oid, 1, false) AS key, x.indkey[0] = 0 AS is_expression,
            o.opcname AS opclass, i.reloptions AS options,
            pg_get_expr(x.indpred, x.indrelid) AS "where", x.indisvalid AS valid,
+           obj_description(i.oid, 'pg_class') AS comment,
            ARRAY(
                SELECT attname FROM pg_depend d
                JOIN pg_attribute ON attrelid = d.refobjid AND attnum = d.refobjsubid
@@ -53,6 +55,7 @@ class IndexFacts:
         where: The predicate of a partial index.
         valid: Whether queries may use it; a build that failed leaves one that they may not.
         columns: The columns of the table that its key and its predicate use.
+        comment: What ``COMMENT ON INDEX`` said of it.
     """
 
     name: str
@@ -65,6 +68,7 @@ class IndexFacts:
     where: str | None
     valid: bool
     columns: frozenset[str]
+    comment: str | None = None
 
     def index(self, schema: str | None) -> VectorIndex:
         """Return what an operation takes to build it again."""
@@ -136,6 +140,12 @@ def is_as_written(found: IndexFacts, wanted: VectorIndex) -> bool:
     )
 
 
+def as_declared(found: IndexFacts, wanted: VectorIndex) -> IndexFacts:
+    """Return an index that was tuned by hand as it was before, where its model still says so."""
+    before = before_tuning(found.comment, found.options)
+    return replace(found, options=before) if before == with_defaults(wanted.method, wanted.options) else found
+
+
 def differences(found: IndexFacts, wanted: IndexFacts) -> list[str]:
     """Return in words how an index differs from the wanted one; nothing where queries see no difference."""
     parts = [
@@ -192,4 +202,5 @@ def _facts(row: Row[tuple[object, ...]]) -> IndexFacts:
         where=row.where,
         valid=row.valid,
         columns=frozenset(row.columns),
+        comment=row.comment,
     )

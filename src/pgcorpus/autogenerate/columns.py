@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pgcorpus.autogenerate.blocks import do_block
 from pgcorpus.autogenerate.operations import TRUNCATE, AlterVectorDimensionsOp, SetVectorStorageOp
-from pgcorpus.names import literal, qualified, quote
+from pgcorpus.names import literal, qualified, quote, regclass_name
 
 # SQLSTATE PGC02 marks a change that would lose vectors.
 _REFUSE = """
@@ -29,6 +29,19 @@ BEGIN
 END
 """
 
+# ALTER TYPE puts a column back to its type's own storage, and what it rewrites out of the row (PostgreSQL,
+# tablecmds.c: attstorage): the same statement has to say otherwise.
+_CHANGE = """
+DECLARE
+    storage text := (
+        SELECT CASE attstorage WHEN 'm' THEN 'MAIN' WHEN 'x' THEN 'EXTENDED' WHEN 'p' THEN 'PLAIN' ELSE 'EXTERNAL' END
+        FROM pg_attribute WHERE attrelid = to_regclass({name}) AND attname = {attribute}
+    );
+BEGIN
+    EXECUTE {change} || coalesce({keep} || storage, '');
+END
+"""
+
 
 def alter_dimensions_sql(op: AlterVectorDimensionsOp) -> list[str]:
     """Return the statements that change a dimension, and refuse where vectors would be lost."""
@@ -40,10 +53,21 @@ def alter_dimensions_sql(op: AlterVectorDimensionsOp) -> list[str]:
     change = f"ALTER TABLE {table} ALTER COLUMN {column} TYPE {type_}"
     if op.how is not None:
         zeros = [_refuse_zeros(op, table, column)] if op.how == TRUNCATE else []
-        return [*zeros, f"{change} USING {_converted(op, column)}"]
+        return [*zeros, _keeping_storage(op, f"{change} USING {_converted(op, column)}")]
     if op.dimensions is None or op.existing_dimensions is None:
-        return [change]  # the server refuses vectors of another length by itself
-    return [_refusal(op, table, column), change]
+        return [_keeping_storage(op, change)]  # the server refuses vectors of another length by itself
+    return [_refusal(op, table, column), _keeping_storage(op, change)]
+
+
+def _keeping_storage(op: AlterVectorDimensionsOp, change: str) -> str:
+    return do_block(
+        _CHANGE.format(
+            name=literal(regclass_name(op.schema, op.table)),
+            attribute=literal(op.column),
+            change=literal(change),
+            keep=literal(f", ALTER COLUMN {quote(op.column)} SET STORAGE "),
+        )
+    )
 
 
 def _refusal(op: AlterVectorDimensionsOp, table: str, column: str) -> str:

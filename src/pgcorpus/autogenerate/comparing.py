@@ -11,13 +11,21 @@ from sqlalchemy import Index
 from sqlalchemy.dialects import postgresql
 
 from pgcorpus.autogenerate import storing
-from pgcorpus.autogenerate.catalog import IndexFacts, canonical, differences, is_as_written, read_indexes
+from pgcorpus.autogenerate.catalog import (
+    IndexFacts,
+    as_declared,
+    canonical,
+    differences,
+    is_as_written,
+    read_indexes,
+)
 from pgcorpus.autogenerate.extension import extension_in_sight
 from pgcorpus.autogenerate.operations import AlterVectorDimensionsOp, CreateVectorIndexOp, DropVectorIndexOp
 from pgcorpus.autogenerate.spec import VectorIndex
 from pgcorpus.autogenerate.tables import TableComparison
 from pgcorpus.autogenerate.wanted import final_name, method_of, vector_indexes, vector_type
 from pgcorpus.indexing import METHODS
+from pgcorpus.marking import built_instead_of, is_built
 
 _log = logging.getLogger("alembic.pgcorpus")
 
@@ -79,8 +87,11 @@ class _Indexes:
     def _removed(self, facts: IndexFacts) -> None:
         if not self.table.context.run_object_filters(self._reflected(facts.name), facts.name, "index", True, None):
             return
-        _log.info("Detected removed vector index %r", facts.name)
         successor = self._ordinary(facts.name)
+        if is_built(facts.comment) and not successor and self._stands_still(facts):
+            _log.info("Leaving vector index %r alone, which `pgcorpus index` built", facts.name)
+            return
+        _log.info("Detected removed vector index %r", facts.name)
         if successor or not self._stands_still(facts):
             self._drop_first(facts)
         else:
@@ -95,9 +106,16 @@ class _Indexes:
     def _added(self, index: Index, wanted: VectorIndex) -> None:
         if not self.table.context.run_object_filters(index, wanted.name, "index", False, None):
             return
+        if self._is_replaced(wanted.name):
+            _log.info("Leaving vector index %r out, which `pgcorpus index` dropped for another one", wanted.name)
+            return
         _log.info("Detected added vector index %r", wanted.name)
         apart = not self._was_ordinary(wanted.name) and self._is_buildable(wanted)
         self.modify.ops.append(CreateVectorIndexOp(wanted, concurrently=apart))
+
+    def _is_replaced(self, name: str) -> bool:
+        standing = (each for each in self.found.values() if each.valid and self._stands_still(each))
+        return any(name in built_instead_of(each.comment) for each in standing)
 
     def _is_buildable(self, wanted: VectorIndex) -> bool:
         """Say whether an index can be built now: it may need something else of this revision first."""
@@ -114,6 +132,7 @@ class _Indexes:
         return old is not None
 
     def _compared(self, facts: IndexFacts, index: Index, wanted: VectorIndex) -> None:
+        facts = as_declared(facts, wanted)
         if facts.valid and is_as_written(facts, wanted):
             return
         made = canonical(self.table.connection, wanted)

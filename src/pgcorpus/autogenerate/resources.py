@@ -122,8 +122,8 @@ class Need:
 def provided(connection: Connection, index: VectorIndex, wanted: BuildSettings) -> Iterator[None]:
     """Have memory and workers for a build inside; say what is built, and warn if its graph will not fit."""
     need = estimate(connection, index)
-    with using(connection, choose(need, _server(connection), wanted)):
-        _report(index, need, _server(connection))
+    with using(connection, choose(need, read_server(connection), wanted)):
+        _report(index, need, read_server(connection))
         yield
 
 
@@ -205,7 +205,8 @@ def _element(connection: Connection, index: VectorIndex) -> tuple[str, int]:
     return (casts[-1][0], int(casts[-1][1])) if casts else ("", 0)
 
 
-def _server(connection: Connection) -> Server:
+def read_server(connection: Connection) -> Server:
+    """Return what a server says of itself."""
     return Server(**connection.execute(_SERVER).one()._mapping)
 
 

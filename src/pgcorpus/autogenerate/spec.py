@@ -78,8 +78,12 @@ class VectorIndex:
         return " ".join(parts)
 
 
-# What PostgreSQL prints of the expression that ``halfvec=`` stands for: ((embedding)::halfvec(1536)).
-_HALFVEC = re.compile(r'^\(\(?("(?:[^"]|"")+"|\w+)\)?::(?:\w+\.)?halfvec\((\d+)\)\)$')
+# What PostgreSQL prints of the expression that ``halfvec=`` stands for: ((embedding)::halfvec(1536)); and what a model
+# that declares it so is compiled to.
+_HALFVEC = re.compile(
+    r'^\((?:\(?(?P<printed>"(?:[^"]|"")+"|\w+)\)?::(?:\w+\.)?halfvec\((?P<length>\d+)\)'
+    r'|CAST\((?P<declared>"(?:[^"]|"")+"|\w+) AS (?:\w+\.)?halfvec\((?P<dimensions>\d+)\)\))\)$'
+)
 
 
 def from_arguments(
@@ -145,8 +149,8 @@ def to_arguments(index: VectorIndex) -> tuple[list[Any], dict[str, Any]]:
     keywords: dict[str, Any] = {}
     halfvec = _HALFVEC.match(index.key)
     if halfvec:
-        positional.append(unquoted(halfvec[1]))
-        keywords["halfvec"] = int(halfvec[2])
+        positional.append(unquoted(halfvec["printed"] or halfvec["declared"]))
+        keywords["halfvec"] = int(halfvec["length"] or halfvec["dimensions"])
     elif index.key.startswith("("):
         keywords["expression"] = index.key[1:-1]
     else:
