@@ -35,7 +35,7 @@ def told(exc: BaseException) -> int:
             return _stopped(exc)
         case BrokenPipeError():
             return _reader_gone()
-        case OSError():
+        case OSError() if not isinstance(exc, PgCorpusError):
             fail(f"{exc.filename or 'the output'}: {exc.strerror or exc}")
             return _reader_gone()
         case _:
