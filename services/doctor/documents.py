@@ -1,37 +1,46 @@
-"""The documents: their statistics, and whether any wait for an embedding."""
+"""The documents: whether any wait for an embedding, and whether what was measured of them still holds."""
 
 from __future__ import annotations
 
-from pgcorpus.models import SCHEMA
-from pgcorpus.services.doctor.facts import Facts, Waiting
-from pgcorpus.services.doctor.finding import Finding, Severity
-from pgcorpus.services.doctor.reading import NEWEST_DOCUMENTS
+import shlex
 
-# Fewer rows are read through in any case.
-MANY_ROWS = 1_000
+from pgcorpus.models import SCHEMA, Calibration
+from pgcorpus.models.collection import DEFAULT_TENANT
+from pgcorpus.repositories.search.recall import staleness
+from pgcorpus.services.doctor.facts import Calibrated, Facts, Waiting
+from pgcorpus.services.doctor.finding import Finding, Severity
+from pgcorpus.services.doctor.own_tables import NEWEST_DOCUMENTS
 
 _SHOWN = 3
 
 
 def document_findings(facts: Facts) -> list[Finding]:
     """Return what is to be said of the documents."""
-    return [*_statistics(facts), *_waiting(facts)]
+    return [*_calibrations(facts), *_waiting(facts)]
 
 
-def _statistics(facts: Facts) -> list[Finding]:
-    if facts.analysed or facts.rows <= MANY_ROWS or not facts.can_read("documents"):
-        return []
-    return [
-        Finding(
-            "statistics-missing",
-            Severity.WARNING,
-            "The planner has no statistics of the documents.",
-            f"{SCHEMA}.documents has about {facts.rows:,} rows and was never analysed.",
-            "It guesses how selective a filter is, and may scan the table where an index would do.",
-            "Analyse the table; autovacuum does it by itself where it is on and gets round to it.",
-            sql=f"ANALYZE {SCHEMA}.documents;",
-        )
-    ]
+def _calibrations(facts: Facts) -> list[Finding]:
+    return [_stale(each, why) for each in facts.calibrated if (why := _staleness(facts, each))]
+
+
+def _staleness(facts: Facts, calibrated: Calibrated) -> str | None:
+    definitions = [index.definition for index in facts.vector_indexes if index.valid]
+    now = facts.stored.documents_of(calibrated.collection_id)
+    measured = Calibration(index_definition=calibrated.index_definition, documents=calibrated.documents)
+    return staleness(measured, definitions, calibrated.documents if now is None else now)
+
+
+def _stale(calibrated: Calibrated, why: str) -> Finding:
+    tenant = "" if calibrated.tenant == DEFAULT_TENANT else f" --tenant {shlex.quote(calibrated.tenant)}"
+    return Finding(
+        "calibration-stale",
+        Severity.WARNING,
+        f"The calibration of the collection {calibrated.collection!r} no longer holds.",
+        f"In {SCHEMA}.calibrations, of the tenant {calibrated.tenant!r}: {why}.",
+        "A search by recall goes by settings that were measured on something else, or by a slow and safe one.",
+        "Measure again; it only reads the documents.",
+        command=f"pgcorpus tune --collection {shlex.quote(calibrated.collection)}{tenant} --refresh",
+    )
 
 
 def _waiting(facts: Facts) -> list[Finding]:

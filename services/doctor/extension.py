@@ -34,8 +34,9 @@ DEFECTS = (
     ),
     Defect("0.8.3", "VACUUM may corrupt an HNSW index"),
     Defect("0.8.4", "VACUUM may fail with `hnsw graph not repaired`, and inserts beside it"),
-    Defect("0.8.6", "an IVFFlat build overflows a buffer on 32-bit servers (issue 1006)", ivfflat=True, on_32_bit=True),
-    Defect("0.8.7", "an IVFFlat build overflows a buffer (issue 1036)", ivfflat=True),
+    Defect(
+        "0.8.6", "an IVFFlat build overflows a buffer on 32-bit servers (CVE-2026-18022)", ivfflat=True, on_32_bit=True
+    ),
 )
 
 

@@ -1,4 +1,4 @@
-"""What the role may do: all that reading takes, and all or nothing of what writing takes."""
+"""What the role may do: all that a search takes, what goes with it, and all or nothing of what writing takes."""
 
 from __future__ import annotations
 
@@ -9,24 +9,34 @@ from pgcorpus.services.doctor.finding import Finding, Severity
 
 _WRITES = ("INSERT", "UPDATE", "DELETE")
 
+# What a search reads whoever calls it.
+_SEARCHED = ("collections", "documents")
+
 
 def rights_findings(facts: Facts) -> list[Finding]:
     """Return which rights the role lacks, for reading and for writing."""
     if not facts.tables:
         return []
-    reading = _lacking_to_read(facts)
-    if reading:
-        return [_cannot_read(facts, reading)]
-    return [] if facts.standby else _writing(facts)
+    searching = _lacking_to_search(facts)
+    if searching:
+        return [_cannot_search(facts, [*searching, *_lacking_beside(facts)])]
+    return [*_beside(facts), *([] if facts.standby else _writing(facts))]
 
 
-def _lacking_to_read(facts: Facts) -> list[str]:
-    """Return the grants that reading takes and the role does not have."""
+def _lacking_to_search(facts: Facts) -> list[str]:
+    """Return the grants that a search takes and the role does not have."""
     grants = [] if facts.schema_usable else [f"USAGE ON SCHEMA {SCHEMA}"]
     if facts.extension and not facts.extension.usable:
         grants.append(f"USAGE ON SCHEMA {schema_of_extension(facts)}")
-    unread = [name for name, table in facts.tables.items() if "SELECT" not in table.rights]
-    return [*grants, *_on_tables("SELECT", unread)]
+    return [*grants, *_on_tables("SELECT", [name for name in _unread(facts) if name in _SEARCHED])]
+
+
+def _lacking_beside(facts: Facts) -> list[str]:
+    return _on_tables("SELECT", [name for name in _unread(facts) if name not in _SEARCHED])
+
+
+def _unread(facts: Facts) -> list[str]:
+    return [name for name, table in facts.tables.items() if "SELECT" not in table.rights]
 
 
 def _lacking_to_write(facts: Facts) -> list[str]:
@@ -43,7 +53,7 @@ def _on_tables(right: str, names: list[str]) -> list[str]:
     return [f"{right} ON {', '.join(f'{SCHEMA}.{name}' for name in names)}"] if names else []
 
 
-def _cannot_read(facts: Facts, grants: list[str]) -> Finding:
+def _cannot_search(facts: Facts, grants: list[str]) -> Finding:
     return Finding(
         "rights-reading",
         Severity.ERROR,
@@ -53,6 +63,24 @@ def _cannot_read(facts: Facts, grants: list[str]) -> Finding:
         "Have the owner, or a superuser, grant it.",
         sql=_granting(facts, grants),
     )
+
+
+def _beside(facts: Facts) -> list[Finding]:
+    grants = _lacking_beside(facts)
+    if not grants:
+        return []
+    return [
+        Finding(
+            "rights-reading",
+            Severity.NOTE,
+            f"The role {facts.role} may search, and not read all that goes with it.",
+            f"It lacks {'; '.join(grants)}.",
+            "The commands, `search(recall=...)` or a cache of embeddings fail with `permission denied`; other searches"
+            " work.",
+            "If it is to use them, have the owner or a superuser grant it.",
+            sql=_granting(facts, grants),
+        )
+    ]
 
 
 def _writing(facts: Facts) -> list[Finding]:

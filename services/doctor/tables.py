@@ -55,13 +55,15 @@ def _without_revision(facts: Facts) -> list[Finding]:
 
 def _locked(processes: tuple[int, ...]) -> Finding:
     ids = ", ".join(str(process) for process in processes)
+    ending = f"SELECT pg_terminate_backend(pid) FROM unnest(ARRAY[{ids}]) AS pid;"  # noqa: S608
     return Finding(
         "tables-locked",
         Severity.WARNING,
-        "A table of pgcorpus is locked, and was not looked into.",
+        "A table of pgcorpus, or an index of it, is locked, and was not looked into.",
         f"pg_locks has an AccessExclusiveLock of the server processes {ids}.",
-        "Searches wait as long as it is held: by a migration, or by a load that rebuilds the index.",
-        f"Wait, or end those sessions: SELECT pg_terminate_backend(pid) for {ids}.",
+        "Searches wait as long as it is held: by a migration, a load that rebuilds the index, a REINDEX that is not"
+        " CONCURRENTLY.",
+        f"Wait; or end those sessions, whose work is undone then: {ending}",
     )
 
 

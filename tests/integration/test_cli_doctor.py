@@ -20,6 +20,7 @@ from pgcorpus.config import Settings
 from pgcorpus.embedded import EmbeddedServer
 from pgcorpus.services.doctor import Finding, Severity, examine
 from pgcorpus.testing import HashEmbedder
+from tests.support.sickness import fill_by_sql, scalar
 from tests.support.sickness import run as execute
 
 Doctor = Callable[..., subprocess.CompletedProcess[str]]
@@ -90,6 +91,21 @@ def test_a_url_that_is_none_is_a_mistake_of_the_command_line(doctor: Doctor) -> 
     assert "Error: " in done.stderr
 
 
+def test_all_documents_are_read_on_request(engine: Engine, doctor: Doctor) -> None:
+    """The newest 100 have embeddings; one before them has none."""
+    insert = "INSERT INTO pgcorpus.documents (collection_id, content, embedding) SELECT 1, 'text ' || n,"
+    execute(
+        engine,
+        "INSERT INTO pgcorpus.collections (name, embedding_model) VALUES ('wiki', 'm')",
+        f"{insert} NULL FROM generate_series(1, 1) AS n",
+        f"{insert} array_fill(n, ARRAY[1536])::vector FROM generate_series(2, 120) AS n",
+    )
+    assert json.loads(doctor("--json").stdout)["findings"] == []
+    (finding,) = json.loads(doctor("--json", "--deep").stdout)["findings"]
+    assert finding["code"] == "documents-waiting"
+    assert finding["evidence"].startswith("1 of ")
+
+
 def test_json_and_a_script_at_once_is_refused(doctor: Doctor) -> None:
     assert doctor("--json", "--fix-sql").returncode == 2
 
@@ -129,9 +145,27 @@ def test_the_script_mends_several_things_at_once(server: EmbeddedServer, engine:
     execute(engine, "INSERT INTO pgcorpus.collections (name, distance) VALUES ('a', 'l2'), ('b', 'cosine')", DROP)
     execute(engine, "UPDATE pg_extension SET extversion = '0.8.1' WHERE extname = 'vector'")
     done = doctor("--fix-sql")
-    assert (done.returncode, done.stdout.count("\n-- ")) == (1, 3)
+    assert done.returncode == 1
+    assert [done.stdout.count(f"\n-- {code}: ") for code in ("extension-defects", "index-missing")] == [1, 2]
     psql(server, engine, done.stdout)
     assert examine(engine) == []
+
+
+def test_the_script_is_not_cut_short_by_the_timeout_that_it_mends(server: EmbeddedServer, engine: Engine) -> None:
+    finding = Finding("settings-blunt", Severity.WARNING, "", "", "", "Reset it.", sql="SELECT pg_sleep(0.3);")
+    execute(engine, f"ALTER DATABASE {engine.url.database} SET statement_timeout = 100")
+    psql(server, engine, script([finding]))
+
+
+def test_the_script_runs_nothing_that_would_lose_embeddings(
+    server: EmbeddedServer, engine: Engine, doctor: Doctor
+) -> None:
+    fill_by_sql(engine, 12)
+    execute(engine, "UPDATE pgcorpus.documents SET content_hash = sha256('other') WHERE id = 3")
+    done = doctor("--fix-sql", "--deep")
+    assert "content-hash-stale" in done.stdout
+    psql(server, engine, done.stdout)
+    assert scalar(engine, "SELECT count(*) FROM pgcorpus.documents WHERE embedding IS NOT NULL") == 12
 
 
 def test_the_script_of_a_healthy_database_does_nothing(server: EmbeddedServer, engine: Engine, doctor: Doctor) -> None:

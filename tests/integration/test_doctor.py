@@ -19,7 +19,7 @@ from pgcorpus.models import Document, Metric
 from pgcorpus.repositories import DocumentRepository, Draft
 from pgcorpus.services.doctor import Severity, examine
 from tests.support.hosts import AlembicHost
-from tests.support.sickness import Mend, by_command, by_sql, found, run, scalar
+from tests.support.sickness import Mend, by_command, by_sql, found, impatient, only, run, scalar, sql_in
 from tests.support.vectors import unit
 from tests.support.waiting import wait_until
 
@@ -189,6 +189,15 @@ def test_a_locked_table_is_not_waited_for(engine: Engine) -> None:
     assert examine(engine) == []
 
 
+def test_an_index_that_is_being_rebuilt_under_a_lock_is_not_waited_for(engine: Engine) -> None:
+    """Nobody can plan a statement on its table meanwhile."""
+    with engine.connect() as rebuilding:
+        rebuilding.execute(text(f"REINDEX INDEX {INDEX}"))
+        run(engine, sql_in(found(impatient(engine), "tables-locked", Severity.WARNING), "SELECT"))
+        rebuilding.invalidate()
+    wait_until(lambda: examine(engine) == [])
+
+
 # The indexes
 
 
@@ -239,7 +248,9 @@ def test_what_a_failed_rebuild_left_beside_the_index(engine: Engine) -> None:
 def test_an_index_of_any_name_is_named_in_the_sql_as_it_has_to_be(engine: Engine) -> None:
     fail_to(engine, BUILD.format('"My ""index"""'))
     by_sql(engine, found(engine, "index-invalid", Severity.WARNING))
+    by_sql(engine, found(engine, "index-duplicate", Severity.WARNING))
     assert examine(engine) == []
+    assert not scalar(engine, "SELECT count(*) FROM pg_class WHERE relname LIKE 'My %'")
 
 
 def test_an_index_that_is_being_built_is_no_invalid_one(engine: Engine) -> None:
@@ -256,9 +267,12 @@ def test_an_index_that_is_being_built_is_no_invalid_one(engine: Engine) -> None:
 def test_an_index_of_another_metric_than_a_collections(engine: Engine) -> None:
     fill(engine)
     fill(engine, "shapes", Metric.L2)
-    finding = found(engine, "index-metric", Severity.WARNING)
+    assert found(engine, "index-metric", Severity.NOTE), "an exact search of few documents is fast"
+    run(engine, "UPDATE pg_class SET reltuples = 10000 WHERE oid = 'pgcorpus.documents'::regclass")
+    finding = only(engine, "index-metric", Severity.WARNING)
     assert "has the distance l2" in finding.evidence
     by_sql(engine, finding)
+    run(engine, "ANALYZE pgcorpus.documents")
     assert examine(engine) == []
     schema.check(engine)
     run(engine, f"DROP INDEX {INDEX}")
@@ -339,6 +353,45 @@ def test_a_role_that_may_write_this_and_not_that_is_a_mistake(engine: Engine, ap
     assert examine(app) == []
 
 
+def test_a_role_that_may_search_and_read_no_more_than_that(engine: Engine, app: Engine, role: str) -> None:
+    fill(engine)
+    run(engine, f"GRANT USAGE ON SCHEMA pgcorpus TO {role}")
+    run(engine, f"GRANT SELECT ON pgcorpus.collections, pgcorpus.documents TO {role}")
+    with session_factory(app)() as session:
+        assert DocumentRepository(session, "wiki").search(unit(1), k=2)
+    assert {finding.severity for finding in examine(app)} == {Severity.NOTE}
+    by_sql(engine, only(app, "rights-reading", Severity.NOTE))
+    found(app, "rights-writing", Severity.NOTE)
+
+
+def test_a_role_that_is_kept_from_a_view_of_the_servers_is_told_what_was_not_looked_at(
+    engine: Engine, app: Engine, role: str
+) -> None:
+    run(engine, f"GRANT USAGE ON SCHEMA pgcorpus TO {role}", f"GRANT ALL ON ALL TABLES IN SCHEMA pgcorpus TO {role}")
+    run(engine, f"GRANT ALL ON ALL SEQUENCES IN SCHEMA pgcorpus TO {role}")
+    for view in ("pg_stat_activity", "pg_settings"):
+        run(engine, f"REVOKE SELECT ON pg_catalog.{view} FROM PUBLIC")
+        assert view in found(app, "not-examined", Severity.NOTE).evidence
+        run(engine, f"GRANT SELECT ON pg_catalog.{view} TO PUBLIC")
+    assert examine(app) == []
+
+
+def test_a_role_that_a_policy_holds_back_is_not_told_that_nothing_was_analysed(
+    engine: Engine, app: Engine, role: str
+) -> None:
+    run(
+        engine,
+        "INSERT INTO pgcorpus.collections (name) VALUES ('text')",
+        "INSERT INTO pgcorpus.documents (collection_id, content) SELECT 1, 'x' FROM generate_series(1, 1001)",
+        "ANALYZE pgcorpus.documents",
+        "ALTER TABLE pgcorpus.documents ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY own ON pgcorpus.documents USING (collection_id = 1)",
+        f"GRANT USAGE ON SCHEMA pgcorpus TO {role}",
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA pgcorpus TO {role}",
+    )
+    found(app, "rights-writing", Severity.NOTE)
+
+
 def test_a_role_that_may_not_use_the_extensions_schema(engine: Engine, app: Engine, role: str) -> None:
     run(engine, "CREATE SCHEMA extensions", "ALTER EXTENSION vector SET SCHEMA extensions")
     finding = found(app, "rights-reading", Severity.ERROR)
@@ -387,7 +440,8 @@ def test_statistics_that_nobody_made(engine: Engine) -> None:
     run(engine, add.format(1_000), "SELECT pg_stat_force_next_flush()")
     assert examine(engine) == []
     run(engine, add.format(1), "SELECT pg_stat_force_next_flush()")
-    finding = found(engine, "statistics-missing", Severity.WARNING)
+    finding = only(engine, "statistics-missing", Severity.WARNING)
     assert "1,001 rows" in finding.evidence
     by_sql(engine, finding)
+    by_sql(engine, found(engine, "autovacuum-off", Severity.WARNING))
     assert examine(engine) == []

@@ -19,15 +19,18 @@ EXIT_CODES = {None: 0, Severity.NOTE: 0, Severity.WARNING: 1, Severity.ERROR: 3}
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.NOTE: "bold blue"}
 _LABEL = 14
 
-_HEAD = "-- Run it outside of a transaction: psql -v ON_ERROR_STOP=1 -f, not with -1."
+_HEAD = "-- Read it first. Run it outside of a transaction: psql -v ON_ERROR_STOP=1 -f, not with -1."
+# A timeout that a role or the database begins sessions with may be what is to be mended.
+_PATIENT = "SET statement_timeout = 0; SET lock_timeout = 0;"
 
 
 @click.command()
 @options.as_json
 @click.option("--fix-sql", is_flag=True, help="Print the SQL of the remedies as a script for psql, and nothing else.")
+@click.option("--deep", is_flag=True, help="Read all documents, rather than some.")
 @options.database_url
 @click.pass_context
-def doctor(context: click.Context, as_json: bool, fix_sql: bool, database_url: str | None) -> None:
+def doctor(context: click.Context, as_json: bool, fix_sql: bool, deep: bool, database_url: str | None) -> None:
     """Look what is wrong with the database, and say what mends it; nothing is changed.
 
     Exit codes: 0 nothing but notes, 1 warnings (slow, or at risk), 3 errors (something fails).
@@ -35,7 +38,7 @@ def doctor(context: click.Context, as_json: bool, fix_sql: bool, database_url: s
     if as_json and fix_sql:
         raise click.UsageError("--json has the SQL too: choose one of --json and --fix-sql")
     with options.database(database_url) as engine:
-        findings = [_worded(finding) for finding in examine(engine)]
+        findings = [_worded(finding) for finding in examine(engine, deep=deep)]
     if as_json:
         print_json({"worst": worst(findings), "findings": [_with_sql(finding) for finding in findings]})
     elif fix_sql:
@@ -46,13 +49,17 @@ def doctor(context: click.Context, as_json: bool, fix_sql: bool, database_url: s
 
 
 def script(findings: Sequence[Finding]) -> str:
-    """Return the SQL of all remedies, for psql; a remedy that is no SQL is a comment."""
-    return "\n".join([_HEAD, *map(_section, findings)])
+    """Return the SQL of all remedies, for psql; what is no SQL, or would lose something, is a comment."""
+    head = [_HEAD, _PATIENT] if any(map(sql_of, findings)) else [_HEAD]
+    return "\n".join([*head, *map(_section, findings)])
 
 
 def _section(finding: Finding) -> str:
+    sql = sql_of(finding)
     title = f"\n-- {finding.code}: {_one_line(finding.summary)}\n"
-    return title + (sql_of(finding) or f"-- No SQL mends it. {_one_line(finding.instructions)}")
+    if sql is None:
+        return f"{title}-- Nothing is run. {_one_line(finding.instructions)}"
+    return f"{title}-- {_one_line(finding.remedy)}\n{sql}"
 
 
 def _one_line(words: str) -> str:
