@@ -1,7 +1,7 @@
 # make demo    the main job, end to end, on a private PostgreSQL
 # make test    the tests
 # make lint    ruff, mypy and pyright
-# make bench   the comparison with other libraries, about ten minutes; BENCH passes options on: BENCH=--quick
+# make bench   the benchmarks, about twenty minutes; BENCH passes options on: BENCH=--quick
 # make clean   remove what the others made here
 #
 # Both set up their own virtual environment first. VENV and PACKAGE choose another one, or an installed wheel.

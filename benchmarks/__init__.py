@@ -1,23 +1,30 @@
-"""Compare pgcorpus with what people use instead, all in one run on one private PostgreSQL: ``make bench``.
+"""Compare pgcorpus with what people use instead, measure its forms of index, and how it scales: ``make bench``.
 
-::
+The parts of the suite, in rooms of their own; ``run.py`` is one run of each::
 
-    __main__.py   the command line
-    run.py        one run: server, tables, workers, measurements
-    state.py      what a run was asked for, and what it has at hand
-    prepare.py    the tables: ours and the peers' own
-    measure.py    the measurements
+    comparison/   with other libraries
+    forms/        the forms of a vector index beside each other
+    tuning/       what a calibration gains
+    scale/        a ladder of sizes
+    reporting/    out/report.html, its plots and tables, and those of docs/benchmarks.md
+
+Commands of their own::
+
+    retrieval/    words, vectors and both, on the PostgreSQL manual
+    services/     what embedding, ingest and answers cost beside the model's own time
+    indexes.py    what vector indexes take: bytes and seconds
+    operations.py what operating a database takes; site.py the server that it measures on
+
+What all of them use::
+
+    __main__.py   the command line of the suite; suite.py its parts, one after another
     terms.py      what is equal for all: dimensions, k, index parameters, ef_search
     data.py       the vectors and rows, and the exact answers
-    server.py     the private PostgreSQL, its databases and tables
-    delay.py      a proxy that makes the network slower
-    venvs.py      virtual environments for peers that cannot share ours
-    client.py     a worker process as the run sees it
-    worker.py     the process in which one peer works
-    rounds.py     interleaved rounds and their medians
-    figures.py    from rounds to the keys of peers.json
-    report.py     the tables, and peers.json
-    peers/        the peers, each in its own words
-
-The base of every ratio is ``peers/by_hand.py``. A peer runs in a process of its own, and one at a time.
+    server.py     the private PostgreSQL, its databases and tables; target.py where a client connects
+    own.py        tables of our own models
+    noise.py      turns that noise hits alike, and the intervals that it leaves
+    curves.py     from answers to points of recall and speed, and the line of the best
+    machine.py    what a run was measured on
+    results.py    the JSON that runs leave behind
+    progress.py   what a run says on the terminal
 """

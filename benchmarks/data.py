@@ -86,21 +86,22 @@ class Vectors:
     queries: Array
 
 
-def draw(name: str, rows: int) -> Vectors:
+def draw(name: str, rows: int, dimensions: int = DIMENSIONS) -> Vectors:
     """Draw a set's vectors.
 
     Args:
         name: ``easy`` or ``hard``.
         rows: How many to store.
+        dimensions: Of each vector.
     """
     kind = KINDS[name]
     random = np.random.default_rng(kind.seed)
-    scale = np.float32(1 / np.sqrt(DIMENSIONS))
-    surface = random.standard_normal((kind.dimensions, DIMENSIONS), dtype=np.float32) * scale
+    scale = np.float32(1 / np.sqrt(dimensions))
+    surface = random.standard_normal((kind.dimensions, dimensions), dtype=np.float32) * scale
     count = rows + SPARE + QUERIES
-    vectors = _unit(random.standard_normal((count, kind.dimensions), dtype=np.float32) @ surface)
+    vectors = unit(random.standard_normal((count, kind.dimensions), dtype=np.float32) @ surface)
     vectors += random.standard_normal(vectors.shape, dtype=np.float32) * (scale * np.float32(kind.noise))
-    stored, spare, queries = np.split(_unit(vectors), [rows, rows + SPARE])
+    stored, spare, queries = np.split(unit(vectors), [rows, rows + SPARE])
     return Vectors(stored, spare, queries)
 
 
@@ -155,9 +156,10 @@ def truth(rows: Array, queries: Array, field: str | None = None) -> list[list[in
     return [[int(number) for number in candidates[row]] for row in nearest]
 
 
-def _unit(vectors: Array) -> Array:
-    unit: Array = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return unit
+def unit(vectors: Array) -> Array:
+    """Return vectors of length 1."""
+    scaled: Array = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return scaled
 
 
 def _passage(number: int) -> str:

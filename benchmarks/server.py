@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,7 @@ import psycopg
 from psycopg.sql import SQL, Identifier
 from sqlalchemy.engine import make_url
 
-from benchmarks.data import Array, make_rows
-from benchmarks.peers import by_hand
-from benchmarks.peers.base import Target
+from benchmarks.target import Target
 from benchmarks.terms import COLLECTION, DEFAULTS_ROLE, EF_CONSTRUCTION, OWN_ROLE, PEER_ROLE, M
 from pgcorpus import schema
 from pgcorpus.database import create_engine
@@ -32,6 +30,7 @@ SETTINGS = {
     "maintenance_work_mem": "512MB",
     "max_parallel_maintenance_workers": str(min(os.cpu_count() or 1, 4)),
     "autovacuum": "off",
+    "max_connections": "300",
     "max_wal_size": "8GB",
     "checkpoint_timeout": "1h",
 }
@@ -100,10 +99,6 @@ class Server:
             connection.execute("INSERT INTO pgcorpus.collections (name) VALUES (%s)", [COLLECTION])
             connection.execute(SQL("DROP INDEX {}").format(_name(OWN_INDEX)))
 
-    def fill_own(self, database: str, vectors: Array) -> None:
-        """Fill our table."""
-        by_hand.This(self.target(database)).write("write", list(make_rows(vectors)))
-
     def fill(self, database: str, table: str, statement: str, parameters: Sequence[Any]) -> bool:
         """Fill a peer's table from ours; return False where another peer has."""
         with self.connection(database) as connection:
@@ -162,14 +157,15 @@ class Server:
 
 
 @contextmanager
-def private_server(folder: Path, ef_search: int) -> Iterator[Server]:
+def private_server(folder: Path, ef_search: int, settings: Mapping[str, str] = SETTINGS) -> Iterator[Server]:
     """Start a server, stopped in the end.
 
     Args:
         folder: For its data.
         ef_search: ``hnsw.ef_search`` for all.
+        settings: Of the server.
     """
-    with EmbeddedServer(folder / "server", SETTINGS) as running:
+    with EmbeddedServer(folder / "server", settings) as running:
         query = make_url(running.url).query
         server = Server(Path(str(query["host"])), int(str(query["port"])), ef_search)
         server.add_roles()

@@ -1,6 +1,8 @@
-"""What is equal for all peers."""
+"""What is equal for all that is compared."""
 
 from __future__ import annotations
+
+MB = 1024**2
 
 K = 10
 # OpenAI text-embedding-3-small, the dimensions of our migrations.

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 
 import click
-from rich.console import Console
 
-from benchmarks.report import Report, save
+from benchmarks import progress, results
+from benchmarks.progress import Report
 from benchmarks.retrieval.manual import PACKAGE, ManualError
 from benchmarks.retrieval.run import Options, run
 from benchmarks.retrieval.tables import figures_of, show
 from pgcorpus.errors import PgCorpusError
-
-OUT = Path(__file__).parent.parent / "out"
 
 
 @click.command()
@@ -35,27 +31,20 @@ OUT = Path(__file__).parent.parent / "out"
     "--json",
     "path",
     type=click.Path(dir_okay=False, path_type=Path),
-    default=OUT / "retrieval.json",
+    default=results.OUT / "retrieval.json",
     help="Where to save.",
 )
 def main(queries: int | None, seed: int, grid: bool, passages: bool, manual: Path | None, path: Path) -> None:
     """Measure search by words, by vector and by both against the index of the PostgreSQL manual."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    console = Console() if sys.stdout.isatty() else Console(width=150)
-    report = Report(console)
+    progress.end_as_interrupted()
+    report = Report(progress.console())
     try:
-        results = run(Options(manual, queries, seed, grid, passages), report)
+        measured = run(Options(manual, queries, seed, grid, passages), report)
     except (ManualError, PgCorpusError) as exc:
         raise click.ClickException(str(exc)) from exc
-    figures = figures_of(results)
-    show(figures, console)
-    save(figures, path)
-    report.saved(path)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 -- a signal handler's signature
-    """End as Ctrl-C does: server stopped, temporary files deleted."""
-    raise KeyboardInterrupt
+    figures = figures_of(measured)
+    show(figures, report.console)
+    report.saved(results.write(path, figures))
 
 
 if __name__ == "__main__":

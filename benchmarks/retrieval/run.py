@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from benchmarks.report import Report
+from benchmarks.progress import Report
 from benchmarks.retrieval.fusion import GRID, Setting, fuse
 from benchmarks.retrieval.manual import find_manual
 from benchmarks.retrieval.metrics import Quality, judge

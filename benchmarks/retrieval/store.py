@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.orm import Session
 
-from benchmarks.report import Report
+from benchmarks.progress import Report
 from benchmarks.retrieval.parsing import Section
 from benchmarks.terms import COLLECTION
 from pgcorpus.repositories import DocumentRepository, Draft

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import signal
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from types import FrameType
 from typing import Any
 
 import click
@@ -17,14 +14,13 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine
 
+from benchmarks import progress, results
 from benchmarks.server import SETTINGS
 from benchmarks.services.measure import answer_overhead, ingest_offline, ingest_remote, passages
 from pgcorpus import schema
 from pgcorpus.database import create_engine
 from pgcorpus.embedded import EmbeddedServer
 from pgcorpus.errors import PgCorpusError
-
-OUT = Path(__file__).parent.parent / "out"
 
 
 @dataclass(frozen=True)
@@ -45,12 +41,12 @@ class Options:
     "--json",
     "path",
     type=click.Path(dir_okay=False, path_type=Path),
-    default=OUT / "services.json",
+    default=results.OUT / "services.json",
     help="Where to save.",
 )
 def main(offline: int, remote: int, rounds: int, path: Path) -> None:
     """Measure ingest beside the embedder alone, its growth with the concurrency allowed, and what an answer adds."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    progress.end_as_interrupted()
     options = Options(offline, remote, min(offline, 4_000), rounds)
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -62,9 +58,8 @@ def main(offline: int, remote: int, rounds: int, path: Path) -> None:
                 engine.dispose()
     except PgCorpusError as exc:
         raise click.ClickException(str(exc)) from exc
-    show(figures, Console() if sys.stdout.isatty() else Console(width=120))
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(figures, indent=2) + "\n")
+    show(figures, progress.console())
+    results.write(path, figures)
 
 
 def run(engine: Engine, options: Options) -> dict[str, dict[str, Any]]:
@@ -94,11 +89,6 @@ def show(figures: dict[str, dict[str, Any]], console: Console) -> None:
         for name, value in values.items():
             table.add_row(name, f"{value:,.2f}" if value < 100 else f"{value:,.0f}")
         console.print(table)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 -- a signal handler's signature
-    """End as Ctrl-C does: server stopped, temporary files deleted."""
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def as_sources(contents: Sequence[str], prefix: str) -> Iterator[Source]:
 def empty(engine: Engine) -> None:
     """Leave no document, so that the next ingest is a first one."""
     with engine.begin() as connection:
-        connection.execute(text("TRUNCATE pgcorpus.collections, pgcorpus.documents, pgcorpus.embedding_cache"))
+        connection.execute(text("TRUNCATE pgcorpus.collections, pgcorpus.embedding_cache CASCADE"))
 
 
 def ingest_offline(engine: Engine, contents: Sequence[str], rounds: int = 3) -> list[Ingest]:
