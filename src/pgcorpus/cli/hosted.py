@@ -13,7 +13,10 @@ from pgcorpus.cli.host import CommandHost
 
 # Each in a module of its name, imported when a command is run: an app that starts to serve needs none. Without `db`,
 # `demo` and `serve`: an app has a database, and a server.
-COMMANDS = ("ingest", "search", "ask", "collections", "reembed", "migrate", "doctor", "cache")
+COMMANDS = (
+    *("ingest", "search", "ask", "collections", "reembed", "migrate"),
+    *("tune", "index", "doctor", "stats", "cache"),
+)
 
 
 class HostedCommands(click.Group):
@@ -25,7 +28,9 @@ class HostedCommands(click.Group):
     """
 
     def __init__(self, host: Callable[[click.Context], CommandHost], name: str = "pgcorpus") -> None:
-        super().__init__(name, help="Documents and their embeddings in PostgreSQL.")
+        # As of our own program, whatever the app's are: click keeps a command's help option once it has made it.
+        helped = {"help_option_names": ["-h", "--help"]}
+        super().__init__(name, help="Documents and their embeddings in PostgreSQL.", context_settings=helped)
         self._host = host
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -18,11 +18,14 @@ from pgcorpus.cli.db import db
 from pgcorpus.cli.demo import demo
 from pgcorpus.cli.doctor import doctor
 from pgcorpus.cli.ending import ENDINGS, EXIT_TERMINATED, told
+from pgcorpus.cli.index import index
 from pgcorpus.cli.ingest import ingest
 from pgcorpus.cli.migrate import migrate
 from pgcorpus.cli.reembed import reembed
 from pgcorpus.cli.search import search
 from pgcorpus.cli.serve import serve
+from pgcorpus.cli.stats import stats
+from pgcorpus.cli.tune import tune
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -36,7 +39,10 @@ def cli() -> None:
     """
 
 
-for command in (ingest, search, ask, serve, collections, reembed, migrate, doctor, cache, db, demo):
+OF_DOCUMENTS = (ingest, search, ask, serve, collections, reembed, cache)
+OF_DATABASE = (migrate, doctor, tune, index, stats, db, demo)
+
+for command in (*OF_DOCUMENTS, *OF_DATABASE):
     cli.add_command(command)
 
 

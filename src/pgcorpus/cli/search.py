@@ -26,6 +26,11 @@ from pgcorpus.services.retrieval import Retrieved, Retriever
     callback=options.parse_object,
     help='A filter, for example \'{"meta.year": {"$gte": 2020}}\'.',
 )
+@click.option(
+    "--recall",
+    type=click.FloatRange(0.0, 1.0),
+    help="The share of the nearest to be found, 0 to 1, by what `pgcorpus tune` measured.",
+)
 @click.option("--exact", is_flag=True, help="Compare with every document rather than ask the index.")
 @options.as_json
 @options.database_url
@@ -36,6 +41,7 @@ def search(
     embedder: str | None,
     k: int,
     where: dict[str, Any] | None,
+    recall: float | None,
     exact: bool,
     as_json: bool,
     database_url: str | None,
@@ -47,9 +53,11 @@ def search(
     """
     if not query.strip():
         raise click.BadParameter("it is empty", param_hint="QUERY")
+    if exact and recall is not None:
+        raise click.UsageError("choose one of --recall and --exact: an exact search has a recall of 1")
     chosen = options.chosen_embedder(embedder)
     with options.migrated_database(database_url) as engine:
-        hits = Retriever(engine, chosen, collection, tenant).retrieve(query, k, where=where, exact=exact)
+        hits = Retriever(engine, chosen, collection, tenant).retrieve(query, k, where=where, recall=recall, exact=exact)
     if as_json:
         seconds = hits.seconds["search"]
         print_json({"query": query, "collection": collection, "seconds": seconds, "hits": hits_as_json(hits)})
