@@ -33,8 +33,8 @@ GROWTH = 2.0
 # Settings that took so much longer at most than the quickest were as quick, for all that a clock can tell.
 _NOISE = 1.05
 
-# Without a calibration: the recall asked for, and the ef_search that reached it at every selectivity of a hard set
-# (docs/tuning.md). What is higher, and what an index of signs or an IVFFlat index is to reach, is searched exactly.
+# Without a calibration: the recall asked for, and the ef_search that reached it at every selectivity of 20,000 hard
+# rows (docs/tuning.md). What is higher, and what an index of signs or IVFFlat is to reach, is searched exactly.
 SAFE_EF_SEARCH = ((0.95, DEFAULT_EF_SEARCH), (0.98, 2 * DEFAULT_EF_SEARCH), (0.99, 4 * DEFAULT_EF_SEARCH))
 
 
