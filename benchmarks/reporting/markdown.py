@@ -11,6 +11,7 @@ that the file marks, and leaves places alone whose part was not measured::
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,20 @@ _PLACE = re.compile(r"(?P<begin><!-- figures: (?P<name>[\w-]+) -->\n).*?(?P<end>
 )
 @click.option("--write", "target", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Fill this file.")
 def main(out: Path, target: Path | None) -> None:
-    """Print the tables of the results, or fill them into a file's places."""
+    """Print the tables of the results, or fill them into a file's places, with the plots in a folder beside it."""
     made = rendered(results.load(out))
     if target is None:
         click.echo("\n\n".join(f"<!-- figures: {name} -->\n{text}<!-- end -->" for name, text in made.items()))
     else:
         target.write_text(filled(target.read_text(encoding="utf-8"), made), encoding="utf-8")
+        _copy_plots(out / "plots", target.parent / "plots")
+
+
+def _copy_plots(made: Path, beside: Path) -> None:
+    """Put the plots where the file shows them."""
+    beside.mkdir(exist_ok=True)
+    for plot in sorted(made.glob("*.svg")):
+        shutil.copyfile(plot, beside / plot.name)
 
 
 def rendered(found: Mapping[str, Any]) -> dict[str, str]:
